@@ -1,0 +1,75 @@
+"""nbcnnviz: see a convolutional network think, in a notebook."""
+
+from __future__ import annotations
+
+from nbcnnviz.attribution import Attribution, Method, attribute, methods
+from nbcnnviz.core.errors import (
+    DeviceUnavailableError,
+    FilterRangeError,
+    GradientError,
+    ImageError,
+    MethodNotApplicableError,
+    NbcnnvizError,
+    NetworkError,
+    UnknownClassError,
+    UnknownLayerError,
+    UnknownMethodError,
+    UnknownNameError,
+    UnknownNetworkError,
+    UnknownOptionError,
+    WeightsUnavailableError,
+)
+from nbcnnviz.core.images import load_image, samples
+from nbcnnviz.core.layers import Layer
+from nbcnnviz.core.network import Network
+from nbcnnviz.core.preprocess import Preprocess
+from nbcnnviz.core.targets import Channel, ClassScore, LayerEnergy, Unit
+from nbcnnviz.core.trace import ALL_LAYERS, ALL_PARAMETERS, Trace
+from nbcnnviz.zoo import load_network, networks
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ALL_LAYERS",
+    "ALL_PARAMETERS",
+    "Attribution",
+    "Channel",
+    "ClassScore",
+    "DeviceUnavailableError",
+    "FilterRangeError",
+    "GradientError",
+    "ImageError",
+    "Layer",
+    "LayerEnergy",
+    "Method",
+    "MethodNotApplicableError",
+    "NbcnnvizError",
+    "Network",
+    "NetworkError",
+    "Preprocess",
+    "Trace",
+    "Unit",
+    "UnknownClassError",
+    "UnknownLayerError",
+    "UnknownMethodError",
+    "UnknownNameError",
+    "UnknownNetworkError",
+    "UnknownOptionError",
+    "WeightsUnavailableError",
+    "attribute",
+    "explore",
+    "load_image",
+    "load_network",
+    "methods",
+    "networks",
+    "samples",
+]
+
+
+def __getattr__(name: str) -> object:
+    # The widget libraries are loaded with the widget: a script or a cluster worker does without them.
+    if name in ("explore", "Explorer"):
+        from nbcnnviz import explorer
+
+        return getattr(explorer, name)
+    raise AttributeError(f"module 'nbcnnviz' has no attribute {name!r}")

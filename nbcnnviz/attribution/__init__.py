@@ -1,0 +1,115 @@
+"""Explaining what a network says: `attribute`, `attribute.stream` and `methods`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from nbcnnviz.attribution import cams, gradients  # their methods enter the register
+from nbcnnviz.attribution.method import Method, check_options, find, methods
+from nbcnnviz.attribution.result import Attribution
+from nbcnnviz.core.errors import MethodNotApplicableError
+from nbcnnviz.core.network import Network
+from nbcnnviz.core.targets import Channel, LayerEnergy, TargetLike, Unit, as_target
+from nbcnnviz.core.trace import Trace
+
+
+class _Attribute:
+    """The function `attribute`, with `stream` beside it."""
+
+    def __call__(
+        self,
+        source: Network | Trace,
+        image: Any = None,
+        *,
+        method: str = "grad_cam",
+        target: TargetLike = None,
+        layer: str | None = None,
+        **options: Any,
+    ) -> Attribution:
+        """Explain a picture: which places of it, or of a layer's maps, speak for the target.
+
+        Parameters
+        ----------
+        source, image
+            A network and a picture (or a list, or a preprocessed batch); or a trace alone, whose forward pass then
+            serves any number of questions.
+        method
+            A name from `nbcnnviz.methods`.
+        target
+            A class index or name, `ClassScore`, `Channel`, `Unit`, `LayerEnergy`, or a function from the trace to a
+            scalar. Default: each picture's own top class.
+        layer
+            Where the map is taken. Default: the input, or for class activation maps the network's last maps.
+        **options
+            The method's own.
+
+        Returns
+        -------
+        Attribution
+            The last frame: raw values, heat map, overlay.
+
+        Raises
+        ------
+        MethodNotApplicableError
+            If the method has no meaning for this network, layer or target; the message says why.
+        UnknownMethodError, UnknownLayerError, UnknownClassError, UnknownOptionError, ImageError, GradientError
+            If something asked for does not exist; the message names the nearest that does.
+        """
+        *_, last = self._frames(source, image, method, target, layer, options)
+        return last
+
+    def stream(
+        self,
+        source: Network | Trace,
+        image: Any = None,
+        *,
+        method: str = "grad_cam",
+        target: TargetLike = None,
+        layer: str | None = None,
+        **options: Any,
+    ) -> Iterator[Attribution]:
+        """As `attribute`, frame by frame: each a better estimate than the last. Close the generator to stop."""
+        return self._frames(source, image, method, target, layer, options)
+
+    def _frames(
+        self,
+        source: Network | Trace,
+        image: Any,
+        method: str,
+        target: TargetLike,
+        layer: str | None,
+        options: dict[str, Any],
+    ) -> Iterator[Attribution]:
+        chosen = find(method)
+        check_options(chosen, options)
+        if isinstance(source, Trace):
+            if image is not None:
+                raise TypeError(
+                    "A trace holds its picture already: give attribute a network and a picture, or a trace."
+                )
+            trace = source
+        elif isinstance(source, Network):
+            trace = source.trace(image)
+        else:
+            raise TypeError(f"attribute takes a Network or a Trace, not a {type(source).__name__}.")
+        goal = as_target(target, trace)
+        return chosen.run(trace, goal, layer or _where(chosen, trace, goal), **options)
+
+
+def _where(chosen: Method, trace: Trace, target: Any) -> str:
+    """The layer a method looks at unless told: the input, or the last maps that the target depends on."""
+    if not chosen.needs_layer:
+        return "input"
+    if isinstance(target, (Channel, Unit, LayerEnergy)):
+        return target.layer
+    if trace.network.last_maps is None:
+        raise MethodNotApplicableError(
+            f"{chosen.title} needs a layer that returns maps, and {trace.network.name} has none."
+        )
+    return trace.network.last_maps
+
+
+attribute = _Attribute()
+
+__all__ = ["Attribution", "Method", "attribute", "cams", "gradients", "methods"]

@@ -1,0 +1,76 @@
+"""Class activation maps: a layer's maps, each weighted by what it does for the target, added and rectified.
+
+One backward pass to the layer is all that any of them needs.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nbcnnviz.attribution.gradients import ruled
+from nbcnnviz.attribution.method import Frames, method
+from nbcnnviz.attribution.result import Attribution
+from nbcnnviz.core.errors import MethodNotApplicableError
+from nbcnnviz.core.targets import ClassScore, Target
+from nbcnnviz.core.trace import Trace
+from nbcnnviz.render import upscaled
+
+
+@method("CAM", family="cams", needs_layer=True, cost="none")
+def cam(trace: Trace, target: Target, layer: str) -> Frames:
+    """relu(sum_k W[c, k] A_k), where the scores are one Linear layer over the average of the maps A (Zhou et al. 2016)."""
+    if not isinstance(target, ClassScore):
+        raise MethodNotApplicableError(
+            "CAM explains a class, by the weights of its score: choose a class, or Grad-CAM."
+        )
+    maps, weight = trace.maps(layer), _head(trace, layer)
+    classes = weight[list(target.indices(trace))]
+    yield Attribution(torch.einsum("nk,nkhw->nhw", classes, maps).unsqueeze(1).relu(), "cam", target, layer, trace)
+
+
+@method("Grad-CAM", family="cams", needs_layer=True, cost="B to the layer")
+def grad_cam(trace: Trace, target: Target, layer: str) -> Frames:
+    """relu(sum_k mean_ij(g_k) A_k), with g the gradient at the maps A (Selvaraju et al. 2017, equations 1 and 2)."""
+    yield Attribution(_grad_cam(trace, target, layer), "grad_cam", target, layer, trace)
+
+
+@method("Guided Grad-CAM", family="cams", needs_layer=True, cost="B + B to the layer")
+def guided_grad_cam(trace: Trace, target: Target, layer: str) -> Frames:
+    """Guided backprop times Grad-CAM scaled up to the input (Selvaraju et al. 2017, section 3.2)."""
+    where = _grad_cam(trace, target, layer)
+    what, governed = ruled(trace, target, "input", "guided")
+    values = what * upscaled(where, trace.size)
+    yield Attribution(values, "guided_grad_cam", target, layer, trace, governed)
+
+
+def _grad_cam(trace: Trace, target: Target, layer: str) -> Tensor:
+    maps = trace.maps(layer)
+    weights = trace.gradient(target, layer).mean((2, 3))
+    return torch.einsum("nk,nkhw->nhw", weights, maps).unsqueeze(1).relu()
+
+
+def _head(trace: Trace, layer: str) -> Tensor:
+    """The weight (K, C) of the Linear layer that makes the scores from the average of a layer's maps.
+
+    Whether the scores are that is a matter of numbers, whatever the modules between are called.
+    """
+    maps = trace[layer].detach()
+    average = maps.mean((2, 3))
+    linear = [n for n, layer_ in trace.network.layers.items() if layer_.kind == "Linear"]
+    if linear:
+        name = linear[-1].partition(":")[0]
+        weight = trace.parameters[f"{name}.weight"].detach()
+        bias = trace.parameters.get(f"{name}.bias")
+        if weight.shape[1] == average.shape[1]:
+            scores = F.linear(average, weight, None if bias is None else bias.detach())
+            if scores.shape == trace.scores.shape:
+                error, size = (scores - trace.scores.detach()).abs().max(), trace.scores.detach().abs().max()
+                if error <= torch.finfo(scores.dtype).eps ** 0.5 * size:
+                    return weight
+    raise MethodNotApplicableError(
+        f"CAM needs scores that are one Linear layer over the average of the maps, and from {layer!r} on this network "
+        "does something else: choose the last layer before the average, or use Grad-CAM, which is the same there and "
+        "works everywhere."
+    )

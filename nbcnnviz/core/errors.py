@@ -1,0 +1,90 @@
+"""What can go wrong, each as a named type whose message says what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class NbcnnvizError(Exception):
+    """The parent of every error this package raises on purpose."""
+
+
+class ImageError(NbcnnvizError, ValueError):
+    """The picture cannot be read, or cannot be given to this network."""
+
+
+class NetworkError(NbcnnvizError, ValueError):
+    """The module cannot be used as a classifier of pictures."""
+
+
+class WeightsUnavailableError(NbcnnvizError, RuntimeError):
+    """The weights asked for are neither on this machine nor within reach."""
+
+
+class DeviceUnavailableError(NbcnnvizError, ValueError):
+    """The device asked for does not exist on this machine."""
+
+
+class GradientError(NbcnnvizError, ValueError):
+    """The gradient asked for does not exist, or can no longer be computed."""
+
+
+class MethodNotApplicableError(NbcnnvizError, ValueError):
+    """The method has no meaning for this network, layer or target."""
+
+
+class UnknownNameError(NbcnnvizError, LookupError):
+    """A name that is not among the valid ones; the message lists the nearest."""
+
+    kind = "name"
+
+    def __init__(self, name: object, choices: Iterable[str], hint: str = "") -> None:
+        self.name = name
+        self.near = nearest(str(name), choices)
+        near = f" Nearest: {', '.join(self.near)}." if self.near else ""
+        super().__init__(f"There is no {self.kind} {name!r}.{near}{' ' + hint if hint else ''}")
+
+
+class UnknownNetworkError(UnknownNameError):
+    """No network goes by this name."""
+
+    kind = "network"
+
+
+class UnknownLayerError(UnknownNameError):
+    """The network has no layer, or no parameter, of this name."""
+
+    kind = "layer"
+
+
+class UnknownClassError(UnknownNameError):
+    """The network has no class of this name or index."""
+
+    kind = "class"
+
+
+class UnknownMethodError(UnknownNameError):
+    """No method goes by this name."""
+
+    kind = "method"
+
+
+class UnknownOptionError(UnknownNameError):
+    """The method has no option of this name, or the option no such value."""
+
+    kind = "option"
+
+
+class FilterRangeError(NbcnnvizError, IndexError):
+    """A filter or a unit outside the layer's output."""
+
+
+def nearest(name: str, choices: Iterable[str], n: int = 3) -> list[str]:
+    """The ``n`` choices most like ``name``: those that contain it first, then by spelling."""
+    choices = list(dict.fromkeys(choices))
+    word = name.lower()
+    containing = [c for c in choices if word and word in c.lower()]
+    folded = {c.lower(): c for c in choices}
+    alike = [folded[c] for c in get_close_matches(word, folded, n=n, cutoff=0.4)]
+    return list(dict.fromkeys(sorted(containing, key=len)[:n] + alike))[:n]

@@ -1,0 +1,137 @@
+"""Keep what a forward pass is about to overwrite.
+
+In-place calls make a layer's output hold what came after it, write to buffers, move the global random state. The guard
+sees every torch call of the pass before it runs and, for the few that overwrite something of ours, copies that first;
+a call that overwrites nothing costs about a microsecond.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from functools import cache
+from types import TracebackType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+# fmt: off
+_RECTIFIERS = frozenset({
+    "relu", "relu6", "hardtanh", "leaky_relu", "elu", "celu", "selu", "silu", "mish", "hardswish", "threshold",
+    "rrelu", "clamp", "clamp_min",
+})
+_DRAWS = frozenset({
+    "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "bernoulli", "normal", "poisson",
+    "multinomial", "bernoulli_", "normal_", "uniform_", "random_", "exponential_", "geometric_", "cauchy_",
+    "log_normal_", "dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout",
+    "feature_alpha_dropout", "rrelu", "rrelu_", "gumbel_softmax", "fractional_max_pool2d",
+})
+# fmt: on
+
+
+class Guard(TorchFunctionMode):
+    """Watch a forward pass: call ``before_write(tensor)`` ahead of every in-place call, and undo what must not last.
+
+    Parameters
+    ----------
+    before_write
+        Told of every tensor about to be overwritten.
+    own
+        The network's parameters and buffers; what is written to them is taken back when the pass ends.
+    """
+
+    def __init__(self, before_write: Callable[[Tensor], None], own: Iterable[Tensor]) -> None:
+        super().__init__()
+        self._before_write = before_write
+        self._own = own
+        self._own_storages: dict[int, list[Tensor]] | None = None
+        self._saved: dict[int, tuple[Tensor, Tensor]] = {}
+        self._random_state: tuple[Tensor, list[Tensor]] | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        writes, inplace_at, draws = _habits(func)
+        if draws and self._random_state is None:
+            self._random_state = _random_state()
+        if "out" in kwargs:
+            self._keep(kwargs["out"])
+        elif writes or (inplace_at is not None and _argument(args, kwargs, "inplace", inplace_at)):
+            target = args[0] if args else kwargs.get("input")
+            self._keep(target)
+            if isinstance(target, Tensor) and target._is_view() and func.__name__.rstrip("_") in _RECTIFIERS:
+                return target.copy_(_out_of_place(func, writes, args, kwargs))
+        elif func in _STATISTICS and _argument(args, kwargs, *_STATISTICS[func]):
+            self._keep(args[1] if len(args) > 1 else kwargs.get("running_mean"))
+            self._keep(args[2] if len(args) > 2 else kwargs.get("running_var"))
+        return func(*args, **kwargs)
+
+    def _keep(self, tensor: Any) -> None:
+        if not isinstance(tensor, Tensor):
+            return
+        if self._own_storages is None:
+            self._own_storages = {}
+            for own in self._own:
+                self._own_storages.setdefault(storage(own), []).append(own)
+        for own in self._own_storages.get(storage(tensor), ()):
+            self._saved.setdefault(id(own), (own, own.detach().clone()))
+        self._before_write(tensor)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        with torch.no_grad():
+            for own, value in self._saved.values():
+                own.copy_(value)
+        if self._random_state is not None:
+            torch.set_rng_state(self._random_state[0])
+            if self._random_state[1]:
+                torch.cuda.set_rng_state_all(self._random_state[1])
+
+
+def storage(tensor: Tensor) -> int:
+    """What tells whether two tensors share memory."""
+    return tensor.untyped_storage().data_ptr()
+
+
+# The functions that update running statistics when told to: the name and place of the argument that tells.
+_STATISTICS = {F.batch_norm: ("training", 5), F.instance_norm: ("use_input_stats", 5)}
+
+
+@cache
+def _habits(func: Any) -> tuple[bool, int | None, bool]:
+    """Whether a torch call overwrites its first argument, the place of its ``inplace`` flag, whether it draws."""
+    name = getattr(func, "__name__", "")
+    dunder = name.startswith("__") and name.endswith("__")
+    writes = name == "__setitem__" or (dunder and name[2] == "i" and hasattr(Tensor, f"__{name[3:]}"))
+    writes = writes or (name.endswith("_") and not dunder)
+    inplace_at = None
+    if inspect.isfunction(func):
+        names = list(inspect.signature(func).parameters)
+        inplace_at = names.index("inplace") if "inplace" in names else None
+    return writes, inplace_at, name in _DRAWS
+
+
+def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], name: str, place: int) -> bool:
+    return bool(args[place] if len(args) > place else kwargs.get(name, False))
+
+
+def _out_of_place(func: Any, writes: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The value of an in-place rectifier, computed beside its input.
+
+    Written over a view, autograd would hide the rectifier within one ``CopySlices`` node, out of the rules' sight.
+    """
+    if writes:
+        name = func.__name__.rstrip("_")
+        return (getattr(Tensor, name, None) or getattr(F, name))(*args, **kwargs)
+    bound = inspect.signature(func).bind(*args, **kwargs)
+    bound.arguments["inplace"] = False
+    return func(*bound.args, **bound.kwargs)
+
+
+def _random_state() -> tuple[Tensor, list[Tensor]]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return torch.get_rng_state(), cuda

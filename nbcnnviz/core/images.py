@@ -1,0 +1,188 @@
+"""Pictures in: anything a user may call an image becomes an upright 8-bit RGB ``PIL.Image``."""
+
+from __future__ import annotations
+
+import io
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from nbcnnviz.core.errors import ImageError, nearest
+
+MAX_PIXELS = 100_000_000
+"""The largest picture that is opened, in pixels; a bigger one takes over 300 MB once decoded."""
+
+_SAMPLES = {
+    "chelsea": "chelsea.png",
+    "coffee": "coffee.png",
+    "camera": "camera.png",
+    "astronaut": "astronaut.png",
+    "rocket": "rocket.jpg",
+    "motorcycle": "motorcycle_left.png",
+    "coins": "coins.png",
+    "moon": "moon.png",
+    "galaxies": "hubble_deep_field.jpg",
+    "brick": "brick.png",
+    "grass": "grass.png",
+    "gravel": "gravel.png",
+}
+
+
+def samples() -> list[str]:
+    """Names of the sample pictures: photographs that come with scikit-image, on disk and offline."""
+    return list(_SAMPLES)
+
+
+def load_image(source: Any) -> Image.Image:
+    """Open a picture.
+
+    Parameters
+    ----------
+    source
+        A sample's name (see `samples`), a path, the bytes of a file, an open file, a ``PIL.Image``, an array of shape
+        (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a tensor of shape (H, W) or (C, H, W) with C in 1, 3, 4.
+        Floating-point pixels lie in [0, 1]; integers span their type's range (8 or 16 bits).
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB, 8 bits, turned upright after its EXIF orientation, laid on white where it was transparent.
+
+    Raises
+    ------
+    ImageError
+        If it is no picture, is broken, has no pixels or more than `MAX_PIXELS`, or holds NaN or infinity.
+    """
+    if isinstance(source, Image.Image):
+        return _to_rgb(source, "the picture")
+    if isinstance(source, torch.Tensor):
+        return _from_array(_channels_last(source.detach().to("cpu")), "the tensor")
+    if isinstance(source, np.ndarray):
+        return _from_array(source, "the array")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _open(io.BytesIO(bytes(source)), "the bytes")
+    if isinstance(source, (str, os.PathLike)):
+        return _from_path(source)
+    if hasattr(source, "read"):
+        return _open(source, "the file")
+    raise ImageError(
+        f"A {type(source).__name__} is no picture: give a path, bytes, a PIL image, an array, a tensor or the name of "
+        f"a sample ({', '.join(samples())})."
+    )
+
+
+def _from_path(source: str | os.PathLike[str]) -> Image.Image:
+    if source in _SAMPLES:
+        with (files("skimage.data") / _SAMPLES[str(source)]).open("rb") as file:
+            return _open(file, f"the sample {source!r}")
+    path = Path(source).expanduser()
+    if not path.is_file():
+        near = nearest(str(source), samples())
+        raise ImageError(
+            f"There is no file {str(source)!r}"
+            + (f", and no sample of that name; nearest sample: {', '.join(near)}." if near else ".")
+        )
+    with path.open("rb") as file:
+        return _open(file, f"{path.name!r}")
+
+
+def _open(file: Any, what: str) -> Image.Image:
+    try:
+        picture = Image.open(file)
+        _check_size(picture.size, what)
+        picture.load()
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(_too_large(what)) from error
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{_capital(what)} is not a picture in a format that can be read (PNG, JPEG, WebP, GIF, TIFF, BMP ...)."
+        ) from error
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError ...
+        raise ImageError(
+            f"{_capital(what)} is a broken or truncated picture ({error}); save or copy it again."
+        ) from error
+    return _to_rgb(picture, what)
+
+
+def _check_size(size: tuple[int, int], what: str) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise ImageError(_too_large(what, f" ({width} x {height})"))
+    if width * height == 0:
+        raise ImageError(f"{_capital(what)} has no pixels ({width} x {height}).")
+
+
+def _too_large(what: str, size: str = "") -> str:
+    return f"{_capital(what)}{size} has more than {MAX_PIXELS // 1_000_000} million pixels: make it smaller first."
+
+
+def _to_rgb(picture: Image.Image, what: str) -> Image.Image:
+    _check_size(picture.size, what)
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        # Pillow clips these modes at 255; numpy scales them.
+        pixels = np.asarray(picture)
+        if picture.mode == "I":
+            deepest = int(pixels.max(initial=0))
+            kind = np.uint8 if deepest < 2**8 else np.uint16
+            pixels = pixels.clip(0).astype(kind) if deepest < 2**16 else pixels.clip(0) / deepest
+        return _from_array(pixels, what)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _channels_last(tensor: torch.Tensor) -> np.ndarray:
+    if tensor.ndim == 3 and tensor.shape[0] in (1, 3, 4):
+        tensor = tensor.permute(1, 2, 0)
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _from_array(pixels: np.ndarray, what: str) -> Image.Image:
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
+        raise ImageError(
+            f"{_capital(what)} of shape {tuple(pixels.shape)} is no picture: its shape must be (H, W), "
+            "(H, W, 3) or (H, W, 4), a tensor's (H, W) or (C, H, W)."
+        )
+    _check_size((pixels.shape[1], pixels.shape[0]), what)
+    return _to_rgb(Image.fromarray(_to_bytes(pixels, what)), what)
+
+
+def _to_bytes(pixels: np.ndarray, what: str) -> np.ndarray:
+    """8-bit pixels, from floats in [0, 1] or integers over their type's range."""
+    if pixels.dtype == np.uint8:
+        return np.ascontiguousarray(pixels)
+    if pixels.dtype == bool:
+        return pixels.astype(np.uint8) * 255
+    if pixels.dtype == np.uint16:
+        return (pixels // 257).astype(np.uint8)
+    low, high = float(pixels.min()), float(pixels.max())
+    if not np.isfinite([low, high]).all():
+        raise ImageError(f"{_capital(what)} holds NaN or infinite pixels: mend them first, with numpy.nan_to_num say.")
+    if np.issubdtype(pixels.dtype, np.floating):
+        if low < -1e-6 or high > 1 + 1e-6:
+            raise ImageError(
+                f"{_capital(what)} has floating-point pixels from {low:.3g} to {high:.3g}: they must lie in "
+                "[0, 1]. Give a preprocessed batch as a (N, C, H, W) tensor."
+            )
+        return (pixels.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    if low < 0 or high > 255:
+        raise ImageError(
+            f"{_capital(what)} has integer pixels from {low:.0f} to {high:.0f}: they must lie in 0 .. 255, or be "
+            "of type uint16."
+        )
+    return pixels.astype(np.uint8)
+
+
+def _capital(what: str) -> str:
+    return what[:1].upper() + what[1:]

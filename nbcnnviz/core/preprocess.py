@@ -1,0 +1,97 @@
+"""From a picture to what a network takes, and back to what a person can look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from nbcnnviz.core.errors import ImageError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Scale a picture to cover ``size``, crop its centre, and normalise each channel: ``(pixel - mean) / std``.
+
+    Pixels are in [0, 1] before the normalisation. With one channel the picture is turned to grey first.
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    @classmethod
+    def of(cls, size: tuple[int, int], channels: int) -> Preprocess:
+        """The usual preprocessing for this many channels: ImageNet's for three, [-1, 1] otherwise."""
+        return cls(size) if channels == 3 else cls(size, (0.5,) * channels, (0.5,) * channels)
+
+    def __call__(self, picture: Image.Image) -> Tensor:
+        """The input (C, H, W) for a picture."""
+        if len(self.mean) not in (1, 3):
+            raise ImageError(
+                f"A picture has 1 or 3 channels and this network takes {len(self.mean)}: give a preprocessed "
+                f"(N, {len(self.mean)}, H, W) tensor, or the network a preprocess of its own."
+            )
+        height, width = self.size
+        scale = max(height / picture.height, width / picture.width)
+        covering = [max(height, round(picture.height * scale)), max(width, round(picture.width * scale))]
+        picture = F.center_crop(F.resize(picture, covering, antialias=True), [height, width])
+        if len(self.mean) == 1:
+            picture = F.rgb_to_grayscale(picture)
+        return F.normalize(F.to_dtype(F.to_image(picture), torch.float32, scale=True), list(self.mean), list(self.std))
+
+
+def applied(preprocess: Callable[[Image.Image], Tensor], picture: Image.Image) -> Tensor:
+    """``preprocess(picture)`` as a (C, H, W) tensor, with a clear error where it is none."""
+    x = preprocess(picture)
+    if not isinstance(x, Tensor):
+        raise ImageError(f"The network's preprocess returned a {type(x).__name__}; it must return a (C, H, W) tensor.")
+    if x.ndim == 4 and x.shape[0] == 1:
+        x = x[0]
+    if x.ndim != 3:
+        raise ImageError(f"The network's preprocess returned shape {tuple(x.shape)}; it must return (C, H, W).")
+    return x.as_subclass(Tensor)
+
+
+class Unprocess:
+    """The inverse of a preprocess in colour: from a network's input back to pixels in [0, 1].
+
+    A normalisation is affine in each channel, so its values for a black and for a white picture tell all about it,
+    whoever wrote it.
+    """
+
+    def __init__(self, preprocess: Callable[[Image.Image], Tensor]) -> None:
+        black, white = (
+            applied(preprocess, Image.new("RGB", (64, 64), colour)).double().mean((1, 2))
+            for colour in ("black", "white")
+        )
+        self._black, self._white = black, white
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Pixels (N, 3, H, W) in [0, 1], float32, of an input (N, C, H, W).
+
+        Channels that are neither one (grey) nor three (RGB) are shown as their mean, scaled to [0, 1].
+        """
+        x = x.detach().float()
+        span = (self._white - self._black).to(x)
+        if x.shape[1] == len(span) and bool((span.abs() > 1e-9).all()):
+            pixels = (x - self._black.to(x).view(-1, 1, 1)) / span.view(-1, 1, 1)
+        else:
+            low, high = x.aminmax()
+            pixels = (x - low) / (high - low).clamp_min(1e-12)
+        if pixels.shape[1] != 3:
+            pixels = pixels.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+        return pixels.clamp(0, 1)
+
+
+def to_pictures(pixels: Tensor) -> list[Image.Image]:
+    """PIL pictures of pixels (N, 3, H, W) in [0, 1]."""
+    values = (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(picture) for picture in values]

@@ -1,0 +1,145 @@
+"""One forward pass, with every layer's output kept as it was when the layer returned it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from nbcnnviz.core.errors import NetworkError
+from nbcnnviz.core.guard import Guard, storage
+from nbcnnviz.core.replica import replicate
+
+
+@dataclass(eq=False)
+class Activation:
+    """What a module returned at one call.
+
+    Attributes
+    ----------
+    output
+        The tensor, part of the autograd graph. If the pass went on to overwrite it, a copy made just before.
+    edge
+        Where the gradient with respect to it arrives, whatever overwrote the tensor since. None if nothing that
+        requires a gradient led to it.
+    """
+
+    output: Tensor
+    edge: GradientEdge | None
+    version: int
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A forward pass: the leaf it started from, its output, and the layers it went through, in order of return."""
+
+    input: Tensor
+    output: Any
+    activations: Mapping[str, Activation]
+    parameters: Mapping[str, Tensor]
+
+
+def record(
+    module: nn.Module, x: Tensor, layers: Collection[str] | None = None, differentiable: bool = True
+) -> Recording:
+    """Run ``module`` in evaluation mode on ``x`` (N, C, H, W) and keep what its layers return.
+
+    The module, its hooks and flags, its buffers and the global random state are as before when this returns or raises.
+
+    Parameters
+    ----------
+    layers
+        Names of the modules to keep; None keeps all.
+    differentiable
+        Whether to keep the autograd graph, in which the input and every parameter require a gradient.
+    """
+    # Inference mode would give tensors that autograd refuses, grad mode off a pass without a graph.
+    with torch.inference_mode(False), torch.set_grad_enabled(differentiable):
+        replica, parameters = replicate(module)
+        pass_ = _Pass()
+        names = None if layers is None else {called.partition(":")[0] for called in layers}
+        for name, submodule in replica.named_modules():
+            if name and (names is None or name in names):
+                submodule.register_forward_hook(pass_.hook(name))
+        leaf = x.detach().clone().requires_grad_(differentiable)
+        with Guard(pass_.before_write, own=[*parameters.values(), *module.buffers()]):
+            output = replica(leaf.clone())  # a clone, since a network may write over its input
+    return Recording(leaf, output, pass_.named(), parameters)
+
+
+class _Pass:
+    """What the hooks of one forward pass share."""
+
+    def __init__(self) -> None:
+        self._calls: list[tuple[str, Activation]] = []
+        self._by_storage: dict[int, list[Activation]] = {}
+
+    def hook(self, name: str) -> Any:
+        def keep(module: nn.Module, args: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.is_floating_point():
+                self._calls.append((name, self._activation(output)))
+
+        return keep
+
+    def _activation(self, output: Tensor) -> Activation:
+        """The record of ``output``: the one it has, if an inner module returned the same tensor."""
+        beside = self._by_storage.setdefault(storage(output), [])
+        version = output._version
+        for activation in beside:
+            if activation.output is output and activation.version == version:
+                return activation
+        edge = get_gradient_edge(output) if output.requires_grad else None
+        beside.append(Activation(output, edge, version))
+        return beside[-1]
+
+    def before_write(self, tensor: Tensor) -> None:
+        """Copy every output kept so far that shares memory with ``tensor``."""
+        for activation in self._by_storage.pop(storage(tensor), ()):
+            if activation.version == activation.output._version:
+                activation.output = activation.output.clone()
+                activation.version = activation.output._version
+
+    def named(self) -> dict[str, Activation]:
+        """The records by layer name, in order of return; a module called many times has ``:call`` behind its name."""
+        for name, activation in self._calls:
+            if activation.version != activation.output._version:
+                raise NetworkError(
+                    f"The output of layer {name!r} was overwritten by an operation that torch functions do not show "
+                    "(a compiled kernel that works in place?): run the network without it."
+                )
+        total = Counter(name for name, _ in self._calls)
+        seen: Counter[str] = Counter()
+        named = {}
+        for name, activation in self._calls:
+            named[name if total[name] == 1 else f"{name}:{seen[name]}"] = activation
+            seen[name] += 1
+        return named
+
+
+def scores_of(output: Any) -> Tensor:
+    """The class scores (N, K) in what a classifier returned; NetworkError if there are none."""
+    scores = output
+    if not isinstance(scores, Tensor) and hasattr(scores, "logits"):
+        scores = scores.logits
+    elif isinstance(scores, Mapping):
+        scores = next((scores[key] for key in ("logits", "scores", "out") if key in scores), None)
+    elif isinstance(scores, (tuple, list)) and scores:
+        scores = scores[0]
+    if isinstance(scores, Tensor) and scores.ndim > 2 and scores.shape[2:].numel() == 1:
+        scores = scores.flatten(1)
+    if isinstance(scores, Tensor) and scores.ndim == 2 and scores.is_floating_point():
+        return scores
+    what = (
+        f"a tensor of shape {tuple(scores.shape)} and type {scores.dtype}"
+        if isinstance(scores, Tensor)
+        else f"a {type(output).__name__}"
+    )
+    raise NetworkError(
+        f"This module returns {what}; a classifier of pictures returns scores, a floating-point tensor of shape (N, "
+        "classes). Wrap the module in one that returns the scores to be explained."
+    )

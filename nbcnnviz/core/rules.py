@@ -1,0 +1,115 @@
+"""How a rectifier passes gradient back, chosen when the backward pass runs.
+
+With ``g`` the gradient that arrives at a rectifier of input ``x`` and derivative ``f'``:
+
+==========  =================  ==============================
+rule        passes on          source
+==========  =================  ==============================
+gradient    ``g f'(x)``        the chain rule
+guided      ``relu(g) f'(x)``  Springenberg et al. 2014
+deconvnet   ``relu(g)``        Zeiler & Fergus 2014
+==========  =================  ==============================
+
+A rule is a pair of hooks on the rectifiers' nodes of the autograd graph, set for one backward pass. However a
+rectifier was called (module or function, in place, one module many times, beside a branch), it left such a node;
+the forward pass stays torch's own, and one retained graph serves all three rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node
+from torch.utils.hooks import RemovableHandle
+
+from nbcnnviz.core.errors import UnknownOptionError
+
+Rule = Literal["gradient", "guided", "deconvnet"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+
+Grads = tuple[Tensor | None, ...]
+
+# Nodes of activations that are rectifiers whatever their arguments ...
+_ALWAYS = frozenset(
+    f"{name}Backward0"
+    for name in (
+        *("Relu", "LeakyRelu", "PreluKernel", "RreluWithNoise", "Hardtanh"),
+        *("Elu", "Celu", "Silu", "Gelu", "Mish", "Hardswish", "Softplus"),
+    )
+)
+# ... and those that are one only when they cut at zero, with the saved argument that tells.
+_AT_ZERO = {
+    "ClampBackward0": "_saved_min",
+    "ClampBackward1": "_saved_min",
+    "ClampMinBackward0": "_saved_min",
+    "ThresholdBackward0": "_saved_threshold",
+}
+
+
+def is_rectifier(node: Node) -> bool:
+    """Whether a node of the autograd graph is the backward of a rectifier."""
+    name = node.name()
+    if name in _ALWAYS:
+        return True
+    if name not in _AT_ZERO:
+        return False
+    cut = getattr(node, _AT_ZERO[name])
+    return cut is not None and bool((torch.as_tensor(cut) == 0).all())
+
+
+@contextmanager
+def ruling(rule: Rule, roots: Iterable[Tensor]) -> Iterator[set[Node]]:
+    """Apply ``rule`` to every rectifier between ``roots`` and the leaves while the context lasts.
+
+    Yields the set of the nodes that it governs, filled as gradient passes through them: after a backward pass it
+    holds those, and only those, that the pass really met. Empty under the plain rule, which governs nothing.
+    """
+    if rule not in RULES:
+        raise UnknownOptionError(rule, RULES, f"The rules are {', '.join(RULES)}.")
+    governed: set[Node] = set()
+    with ExitStack() as hooks:
+        for node in _nodes(roots) if rule != "gradient" else ():
+            if is_rectifier(node):
+                hooks.callback(_HOOKS[rule](node, governed).remove)
+        yield governed
+
+
+def _guided(node: Node, governed: set[Node]) -> RemovableHandle:
+    def rectify_what_arrives(grad_outputs: Grads) -> Grads:
+        governed.add(node)
+        return _rectified(grad_outputs[0], grad_outputs)
+
+    return node.register_prehook(rectify_what_arrives)
+
+
+def _deconvnet(node: Node, governed: set[Node]) -> RemovableHandle:
+    def pass_on_what_arrived(grad_inputs: Grads, grad_outputs: Grads) -> Grads:
+        governed.add(node)
+        return _rectified(grad_outputs[0], grad_inputs)
+
+    return node.register_hook(pass_on_what_arrived)
+
+
+_HOOKS = {"guided": _guided, "deconvnet": _deconvnet}
+
+
+def _rectified(grad: Tensor | None, grads: Grads) -> Grads:
+    """``grads`` with ``relu(grad)`` in the first place; the others belong to a learned slope."""
+    return (None if grad is None else grad.relu(), *grads[1:])
+
+
+def _nodes(roots: Iterable[Tensor]) -> Iterator[Node]:
+    """Every node of the graph behind ``roots``, each once."""
+    stack = [root.grad_fn for root in roots if root.grad_fn is not None]
+    seen = set(stack)
+    while stack:
+        node = stack.pop()
+        yield node
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                stack.append(following)

@@ -1,0 +1,148 @@
+"""What is asked about: a target is a callable from a trace to a scalar, and so is any function of the user's.
+
+Every scalar is summed over the pictures of the batch; as a picture's scores depend on that picture alone, one backward
+pass gives each its own gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Union
+
+from torch import Tensor
+
+from nbcnnviz.core.errors import FilterRangeError, GradientError, MethodNotApplicableError, UnknownClassError
+
+if TYPE_CHECKING:
+    from nbcnnviz.core.trace import Trace
+
+Target = Callable[["Trace"], Tensor]
+TargetLike = Union[int, str, Target, None]
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """The unnormalised score (logit) of a class, by index or name; a tuple names one class a picture."""
+
+    index: int | str | tuple[int | str, ...]
+
+    def __call__(self, trace: Trace) -> Tensor:
+        """The scalar, summed over the batch."""
+        indices = self.indices(trace)
+        if len(set(indices)) == 1:
+            return trace.scores[:, indices[0]].sum()
+        return trace.scores[range(len(indices)), list(indices)].sum()
+
+    def indices(self, trace: Trace) -> tuple[int, ...]:
+        """The class index for each picture of the trace."""
+        if not isinstance(self.index, tuple):
+            return (trace.network.class_index(self.index),) * len(trace.scores)
+        if len(self.index) != len(trace.scores):
+            raise UnknownClassError(
+                self.index, (), f"A tuple of classes names one a picture: {len(trace.scores)}, not {len(self.index)}."
+            )
+        return tuple(trace.network.class_index(i) for i in self.index)
+
+
+@dataclass(frozen=True)
+class Channel:
+    """The mean over space of one channel of a layer's output."""
+
+    layer: str
+    channel: int
+
+    def __call__(self, trace: Trace) -> Tensor:
+        """The scalar, summed over the batch."""
+        return channel_of(trace, self.layer, self.channel).flatten(1).mean(1).sum()
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit: a place (y, x) of one channel of a layer's output; of a layer without places, a channel alone."""
+
+    layer: str
+    channel: int
+    y: int = 0
+    x: int = 0
+
+    def __call__(self, trace: Trace) -> Tensor:
+        """The scalar, summed over the batch."""
+        maps = channel_of(trace, self.layer, self.channel)
+        if maps.ndim == 1:
+            maps = maps[:, None, None]
+        height, width = maps.shape[1:]
+        if not (-height <= self.y < height and -width <= self.x < width):
+            raise FilterRangeError(
+                f"Layer {self.layer!r} has maps of {height} x {width}: there is no unit at ({self.y}, {self.x})."
+            )
+        return maps[:, self.y, self.x].sum()
+
+
+@dataclass(frozen=True)
+class LayerEnergy:
+    """The mean of the squares of a layer's output."""
+
+    layer: str
+
+    def __call__(self, trace: Trace) -> Tensor:
+        """The scalar, summed over the batch."""
+        return trace[self.layer].square().flatten(1).mean(1).sum()
+
+
+def channel_of(trace: Trace, layer: str, channel: int) -> Tensor:
+    """One channel of a layer's output: (N, h, w), or (N,) where the layer has no places."""
+    output = trace[layer]
+    if output.ndim not in (2, 4):
+        raise MethodNotApplicableError(
+            f"Layer {layer!r} returns shape {tuple(output.shape)}: it has no channels, which need (N, C) or (N, C, h, w)."
+        )
+    axis = 3 if trace.network.is_channels_last(layer) else 1
+    if not -output.shape[axis] <= channel < output.shape[axis]:
+        raise FilterRangeError(
+            f"Layer {layer!r} has {output.shape[axis]} channels, 0 to {output.shape[axis] - 1}: there is no {channel}."
+        )
+    return output.select(axis, channel)
+
+
+def as_target(target: TargetLike, trace: Trace) -> Target:
+    """The target meant: a class by index or name, a callable as it is, None for each picture's own top class."""
+    if target is None:
+        return ClassScore(tuple(trace.scores.argmax(1).tolist()))
+    if isinstance(target, (int, str)) or (hasattr(target, "__index__") and not isinstance(target, Tensor)):
+        return ClassScore(target if isinstance(target, str) else target.__index__())
+    if isinstance(target, Tensor) and target.numel() == 1 and not target.is_floating_point():
+        return ClassScore(int(target))
+    if callable(target):
+        return target
+    raise UnknownClassError(
+        target, (), "A target is a class index or name, a Channel, a Unit, a LayerEnergy or a function of the trace."
+    )
+
+
+def scalar_of(target: Target, trace: Trace) -> Tensor:
+    """The scalar of a target; GradientError if it is none that can be differentiated."""
+    value = target(trace)
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise GradientError(f"A target is a scalar: this one gave {what}. Sum it, or take its mean.")
+    if not value.is_floating_point() or not value.requires_grad:
+        raise GradientError(
+            "The target does not depend on the trace: make it of trace.scores, trace.input or trace['layer'], without "
+            "detach, argmax or a change to integers."
+        )
+    return value
+
+
+def describe(target: Target, trace: Trace) -> str:
+    """A target in a few words, for captions."""
+    if isinstance(target, ClassScore):
+        names = trace.network.classes
+        return ", ".join(f"{names[i]} ({i})" for i in dict.fromkeys(target.indices(trace)))
+    if isinstance(target, Channel):
+        return f"channel {target.channel} of {target.layer}"
+    if isinstance(target, Unit):
+        return f"unit ({target.channel}, {target.y}, {target.x}) of {target.layer}"
+    if isinstance(target, LayerEnergy):
+        return f"energy of {target.layer}"
+    return getattr(target, "__name__", type(target).__name__)

@@ -1,0 +1,217 @@
+"""One recorded forward pass that answers every question asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, overload
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nbcnnviz.core.errors import GradientError, MethodNotApplicableError, UnknownOptionError
+from nbcnnviz.core.preprocess import to_pictures
+from nbcnnviz.core.recording import Recording, scores_of
+from nbcnnviz.core.rules import RULES, Rule, ruling
+from nbcnnviz.core.targets import TargetLike, as_target, scalar_of
+
+if TYPE_CHECKING:
+    from nbcnnviz.core.network import Network
+
+
+class Every:
+    """A name for all layers, or for all parameters."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"nbcnnviz.{self._name}"
+
+
+ALL_LAYERS: Final = Every("ALL_LAYERS")
+ALL_PARAMETERS: Final = Every("ALL_PARAMETERS")
+
+
+class Trace:
+    """A batch's forward pass with every layer's output and the autograd graph; made by `Network.trace`.
+
+    A question about it costs one partial backward pass, from the target down to what is asked for, and never another
+    forward pass.
+
+    Attributes
+    ----------
+    network : Network
+        What was run.
+    input : Tensor
+        The preprocessed batch (N, C, H, W), a leaf of the graph.
+    scores : Tensor
+        The unnormalised class scores (N, K), part of the graph.
+    parameters : Mapping[str, Tensor]
+        The network's parameters as the graph has them: leaves that share the memory of the user's.
+    """
+
+    def __init__(self, network: Network, recording: Recording) -> None:
+        self.network = network
+        self.input = recording.input
+        self.scores = scores_of(recording.output)
+        self.parameters = recording.parameters
+        self._activations = recording.activations
+        self._lock = Lock()  # a rule is set on the shared graph: one backward pass at a time
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.input.shape))
+        return f"<Trace of {self.network.name}: input {shape}, {len(self.layers)} layers>"
+
+    def __len__(self) -> int:
+        """How many pictures the batch has."""
+        return len(self.input)
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """The layers kept, in the order in which they returned."""
+        return tuple(self._activations)
+
+    def __getitem__(self, layer: str) -> Tensor:
+        """A layer's output as the layer returned it, part of the graph: (N, C, h, w) for a stack of maps.
+
+        Raises
+        ------
+        UnknownLayerError
+            If no such layer was kept.
+        """
+        return self._activation(layer).output
+
+    def _activation(self, layer: str) -> Any:
+        try:
+            return self._activations[layer]
+        except (KeyError, TypeError):
+            raise self.network.unknown_layer(layer, self._activations) from None
+
+    def maps(self, layer: str) -> Tensor:
+        """A layer's output as maps (N, C, h, w), apart from the graph.
+
+        Raises
+        ------
+        MethodNotApplicableError
+            If the layer returns no maps.
+        """
+        output = self[layer].detach()
+        if output.ndim != 4:
+            raise MethodNotApplicableError(
+                f"Layer {layer!r} returns shape {tuple(output.shape)}, not maps (N, C, h, w): choose a layer before the "
+                f"pictures are flattened, such as {self.network.last_maps!r}."
+            )
+        if self.network.is_channels_last(layer):
+            raise MethodNotApplicableError(
+                f"Layer {layer!r} returns its channels last, (N, h, w, C): choose the block around it, or a layer such as "
+                f"{self.network.last_maps!r}."
+            )
+        return output
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """The softmax of the scores, (N, K)."""
+        return self.scores.softmax(1)
+
+    def top(self, k: int = 5, picture: int = 0) -> list[tuple[int, str, float]]:
+        """The ``k`` most probable classes of one picture of the batch: (index, name, probability), best first."""
+        values, indices = self.probabilities[picture].detach().topk(min(k, self.scores.shape[1]))
+        return [(i, self.network.classes[i], p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the input."""
+        return self.input.shape[2], self.input.shape[3]
+
+    @cached_property
+    def pictures(self) -> list[Image.Image]:
+        """The batch as a person can look at it: scaled and cropped as the network saw it, colours put back."""
+        return to_pictures(self.network.unprocess(self.input))
+
+    @overload
+    def gradient(self, of: TargetLike = None, wrt: str = "input", rule: Rule = "gradient") -> Tensor: ...
+    @overload
+    def gradient(
+        self, of: TargetLike = None, wrt: Sequence[str] | Every = ALL_LAYERS, rule: Rule = "gradient"
+    ) -> dict[str, Tensor]: ...
+    def gradient(
+        self, of: TargetLike = None, wrt: str | Sequence[str] | Every = "input", rule: Rule = "gradient"
+    ) -> Tensor | dict[str, Tensor]:
+        """The gradient of a scalar of this trace with respect to its input, layers or parameters, in one pass.
+
+        Parameters
+        ----------
+        of
+            A class index or name, a target (`ClassScore`, `Channel`, `Unit`, `LayerEnergy`), or a function from the
+            trace to a scalar tensor. Default: each picture's own top class.
+        wrt
+            ``"input"``, a layer's name or a parameter's name; or a list of such names; or `ALL_LAYERS` or
+            `ALL_PARAMETERS`, which leave out what the target does not depend on.
+        rule
+            How rectifiers pass gradient back: ``"gradient"``, ``"guided"`` or ``"deconvnet"``.
+
+        Returns
+        -------
+        Tensor or dict[str, Tensor]
+            One tensor for one name, else a dictionary by name; each of the shape of what it is the gradient for.
+
+        Raises
+        ------
+        GradientError
+            If the target is no differentiable scalar, does not depend on what is asked for, or the network's weights
+            changed since the trace was made.
+        UnknownLayerError, UnknownClassError, FilterRangeError
+            If a name or an index is not the network's.
+        """
+        grads, _ = self.gradient_and_governed(of, wrt, rule)
+        return grads
+
+    def gradient_and_governed(
+        self, of: TargetLike = None, wrt: str | Sequence[str] | Every = "input", rule: Rule = "gradient"
+    ) -> tuple[Any, int]:
+        """As `gradient`, with the number of rectifiers that the rule governed on the way."""
+        if rule not in RULES:
+            raise UnknownOptionError(rule, RULES, f"The rules are {', '.join(RULES)}.")
+        names = [wrt] if isinstance(wrt, str) else self._every(wrt) if isinstance(wrt, Every) else list(wrt)
+        sources = [self._source(name) for name in names]
+        with torch.inference_mode(False), torch.enable_grad():
+            scalar = scalar_of(as_target(of, self), self)
+        with self._lock, ruling(rule, [scalar]) as governed:
+            try:
+                grads = torch.autograd.grad(scalar, sources, retain_graph=True, allow_unused=True)
+            except RuntimeError as error:
+                if "modified by an inplace operation" not in str(error):
+                    raise
+                raise GradientError(
+                    "The network's weights, or an output of it, changed since this trace was made: make a new trace."
+                ) from error
+        found = {name: grad for name, grad in zip(names, grads, strict=True) if grad is not None}
+        if len(found) < len(names) and not isinstance(wrt, Every):
+            missing = ", ".join(repr(name) for name in names if name not in found)
+            raise GradientError(
+                f"The target does not depend on {missing}: ask for a layer or parameter that comes before the target."
+            )
+        return (found[wrt] if isinstance(wrt, str) else found), len(governed)
+
+    def _every(self, kind: Every) -> list[str]:
+        if kind is ALL_PARAMETERS:
+            return [name for name, p in self.parameters.items() if p.requires_grad]
+        return [name for name, a in self._activations.items() if a.edge is not None]
+
+    def _source(self, name: str) -> Any:
+        """What autograd calls the thing of this name."""
+        if name == "input":
+            return self.input
+        if name in self._activations:
+            edge = self._activations[name].edge
+            if edge is None:
+                raise GradientError(f"Layer {name!r} does not depend on the input or on any parameter.")
+            return edge
+        if name in self.parameters:
+            if not self.parameters[name].requires_grad:
+                raise GradientError(f"Parameter {name!r} holds integers: it has no gradient.")
+            return self.parameters[name]
+        raise self.network.unknown_layer(name, [*self._activations, *self.parameters])

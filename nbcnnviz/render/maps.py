@@ -1,0 +1,84 @@
+"""From raw maps to what is drawn: summed over channels, scaled up, scaled to a colour scale, coloured, laid over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from nbcnnviz.render.colours import default_for, lookup_table
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The values at the two ends of a colour scale; ``low`` is zero, or ``-high`` for a signed map."""
+
+    low: float
+    high: float
+
+    @property
+    def signed(self) -> bool:
+        """Whether zero is in the middle."""
+        return self.low < 0
+
+    @classmethod
+    def of(cls, values: Tensor, quantile: float = 1.0) -> Scale:
+        """The scale of a map: up to its largest finite magnitude, or to a lower quantile of the magnitudes."""
+        magnitudes = values.detach().float().nan_to_num(0, 0, 0).abs().flatten()
+        high = float(magnitudes.quantile(quantile) if quantile < 1 else magnitudes.max())
+        # A map that is zero but for a few places has no quantile to speak of.
+        high = high if high > 0 else float(magnitudes.max())
+        return cls(-high if bool((values < 0).any()) else 0.0, high)
+
+
+def flat(values: Tensor) -> Tensor:
+    """One map a picture, (N, h, w) float32: the sum over the channels of (N, C, h, w)."""
+    return values.detach().float().sum(1)
+
+
+def upscaled(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, C, h, w) at another size (H, W): bilinear, pixel centres aligned (``align_corners=False``)."""
+    if tuple(values.shape[2:]) == tuple(size):
+        return values
+    return F.interpolate(values, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def heatmap(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, H, W) float32 in [0, 1], or in [-1, 1] where signed: each picture's map over its largest magnitude."""
+    maps = upscaled(flat(values).unsqueeze(1), size).squeeze(1)
+    highest = maps.abs().amax((1, 2), keepdim=True)
+    return torch.where(highest > 0, maps / highest, torch.zeros_like(maps))
+
+
+def to_bytes(values: Tensor, scale: Scale) -> np.ndarray:
+    """Places on a colour scale, uint8, of a map (h, w): 0 to 255; where signed, zero is at 127.5."""
+    span = scale.high - scale.low
+    if span <= 0:
+        return np.zeros(tuple(values.shape), np.uint8)
+    place = (values.detach().float().nan_to_num(scale.low, scale.high, scale.low) - scale.low) * (255 / span)
+    return place.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+
+def coloured(values: Tensor, scale: Scale, colours: str | None = None) -> np.ndarray:
+    """A map (h, w) in colour, (h, w, 3) uint8."""
+    return lookup_table(colours or default_for(scale.signed))[to_bytes(values, scale)]
+
+
+def overlay(picture: Image.Image, values: Tensor, *, opacity: float = 0.6, colours: str | None = None) -> Image.Image:
+    """A map (C, h, w) over a picture.
+
+    ``opacity`` is that of the map at its strongest; it falls with the magnitude, so that where the map is zero the
+    picture shows unchanged.
+    """
+    size = (picture.height, picture.width)
+    map_ = upscaled(flat(values[None]).unsqueeze(1), size)[0, 0]
+    scale = Scale.of(map_)
+    if scale.high == 0:
+        return picture.copy()
+    alpha = (map_.abs() / scale.high).clamp(0, 1).mul(opacity).cpu().numpy()[..., None]
+    pixels = np.asarray(picture, np.float32) * (1 - alpha) + coloured(map_, scale, colours) * alpha
+    return Image.fromarray(pixels.round().astype(np.uint8))

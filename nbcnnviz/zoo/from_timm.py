@@ -1,0 +1,68 @@
+"""timm's networks by name, with the preprocessing of their weights."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlparse
+
+import timm
+from PIL import Image
+from timm.data import create_transform, resolve_model_data_config
+from torch import Tensor, nn
+from torchvision.models import ResNet50_Weights
+
+from nbcnnviz.core.errors import UnknownNetworkError, WeightsUnavailableError
+from nbcnnviz.zoo.weights import OFFLINE, Progress, count_classes, fill, read_state
+
+Loaded = tuple[nn.Module, Callable[[Image.Image], Tensor], "list[str] | None"]
+
+
+def imagenet_classes() -> list[str]:
+    """The names of ImageNet's 1000 classes, in the order that networks use."""
+    return list(ResNet50_Weights.DEFAULT.meta["categories"])
+
+
+def has(name: str) -> bool:
+    """Whether timm has a network of this name."""
+    return timm.is_model(name)
+
+
+def load(name: str, pretrained: bool, file: Path | None, progress: Progress | None = None) -> Loaded:
+    """The network, its preprocessing and class names; see `nbcnnviz.load_network`. timm prints its own progress."""
+    if not has(name):
+        raise UnknownNetworkError(f"timm:{name}", [f"timm:{n}" for n in timm.list_models()])
+    if file is not None:
+        state = read_state(file)
+        module = timm.create_model(name, num_classes=count_classes(state))
+        fill(module, state, repr(file.name))
+        return with_data_of(module)
+    try:
+        if pretrained and not _reachable(name):
+            raise OSError("no connection")
+        return with_data_of(timm.create_model(name, pretrained=pretrained))
+    except (OSError, RuntimeError) as error:  # no connection, no such file, no published weights
+        raise WeightsUnavailableError(f"timm could not get the weights of {name} ({error}). {OFFLINE}") from error
+
+
+def with_data_of(module: nn.Module) -> Loaded:
+    """A timm module with the preprocessing that its weights were made for."""
+    transform = create_transform(**resolve_model_data_config(module))
+    return module, transform, imagenet_classes() if module.num_classes == 1000 else None
+
+
+def _reachable(name: str) -> bool:
+    """Whether the weights are in the hub's cache or the hub answers; timm itself retries for most of a minute."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    repository = timm.get_pretrained_cfg(name).hf_hub_id
+    files = ("model.safetensors", "pytorch_model.bin")
+    if repository and any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
+        return True
+    hub = urlparse(constants.ENDPOINT)
+    try:
+        socket.create_connection((hub.hostname, hub.port or 443), timeout=5).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,50 @@
+"""torchvision's classifiers by name, each with the preprocessing and class names published with its weights."""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+import torchvision.models as models
+from torch import nn
+
+from nbcnnviz.zoo.from_timm import Loaded
+from nbcnnviz.zoo.weights import Progress, cached, count_classes, download, fill, read_state
+
+
+@lru_cache(maxsize=1)
+def names() -> tuple[str, ...]:
+    """torchvision's names of image classifiers."""
+    return tuple(models.list_models(module=models))
+
+
+def is_cached(name: str) -> bool:
+    """Whether the weights of a network are on this machine already."""
+    return cached(_published(name).url).exists()
+
+
+def load(name: str, pretrained: bool, file: Path | None, progress: Progress | None = None) -> Loaded:
+    """The network, its preprocessing and class names; see `nbcnnviz.load_network`."""
+    published = _published(name)
+    classes = list(published.meta["categories"])
+    if pretrained:
+        state = read_state(download(published.url, progress))
+    elif file is not None:
+        state = read_state(file)
+    else:
+        return _build(name, len(classes)), published.transforms(), classes
+    count = len(classes) if pretrained else count_classes(state)
+    module = _build(name, count)
+    fill(module, state, f"{published.url.rpartition('/')[2] if file is None else file.name!r}")
+    return module, published.transforms(), classes if count == len(classes) else None
+
+
+def _published(name: str):  # type: ignore[no-untyped-def]  # torchvision's WeightsEnum member
+    return models.get_model_weights(name).DEFAULT
+
+
+def _build(name: str, count: int) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the initialisation of weights that are replaced, or random on purpose
+        return models.get_model(name, weights=None, num_classes=count)

@@ -1,0 +1,123 @@
+"""Weights from a file or from the network, read without running what they contain."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor, nn
+
+from nbcnnviz.core.errors import WeightsUnavailableError
+
+Progress = Callable[[int, int], None]
+
+_CHUNK = 1 << 18
+OFFLINE = (
+    "Offline, load_network() (the bundled efficientnet_lite0) works, and so does any name with weights=None "
+    "(random weights) or weights='a file of yours'."
+)
+
+
+def cached(url: str) -> Path:
+    """Where torch.hub, and so torchvision, keeps the file of a URL."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+
+
+def download(url: str, progress: Progress | None = None) -> Path:
+    """The file of a URL, from torch.hub's cache if it is there; checked against the hash that its name holds."""
+    path = cached(url)
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{id(progress)}.partial")
+    digest = hashlib.sha256()
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer, partial.open("wb") as file:
+            total = int(answer.headers.get("Content-Length") or 0)
+            report, close = (progress, None) if progress else _bar(path.name, total)
+            done = 0
+            while chunk := answer.read(_CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
+                done += len(chunk)
+                report(done, total)
+            if close:
+                close()
+        expected = re.search(r"-([a-f0-9]{8,})\.", path.name)
+        if expected and not digest.hexdigest().startswith(expected[1]):
+            raise WeightsUnavailableError(f"The download of {path.name} came out damaged: try again.")
+        partial.rename(path)
+    except OSError as error:  # urllib's errors, time-outs and a full disk alike
+        reason = getattr(error, "reason", error)
+        raise WeightsUnavailableError(
+            f"The weights {path.name} could not be downloaded ({reason}). {OFFLINE}"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _bar(name: str, total: int) -> tuple[Progress, Callable[[], None]]:
+    from tqdm.auto import tqdm
+
+    bar = tqdm(desc=name, total=total or None, unit="B", unit_scale=True)
+    return lambda done, _: bar.update(done - bar.n) and None, bar.close
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file, also one nested as ``state_dict`` or ``model``, or saved from ``DataParallel``."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and pickle raise whatever the bytes lead them to
+        raise WeightsUnavailableError(
+            f"{path.name!r} is no file of weights that can be read safely: save one with "
+            "torch.save(module.state_dict(), path)."
+        ) from error
+    while isinstance(state, Mapping) and not all(isinstance(v, Tensor) for v in state.values()):
+        inner = next((state[k] for k in ("state_dict", "model", "model_state_dict", "net") if k in state), None)
+        if not isinstance(inner, Mapping):
+            raise WeightsUnavailableError(
+                f"{path.name!r} holds no state dict: save one with torch.save(module.state_dict(), path)."
+            )
+        state = inner
+    if not isinstance(state, Mapping) or not state:
+        raise WeightsUnavailableError(
+            f"{path.name!r} holds no state dict: save one with torch.save(module.state_dict(), path)."
+        )
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def count_classes(state: Mapping[str, Tensor]) -> int:
+    """How many classes the network of a state dict has: the rows of its last weight."""
+    weights = [tensor for name, tensor in state.items() if name.endswith("weight") and tensor.ndim >= 2]
+    if not weights:
+        raise WeightsUnavailableError("The file of weights has no weight matrix: it is not a classifier's.")
+    return weights[-1].shape[0]
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    """Load a state dict, with a sentence instead of a page where it does not fit."""
+    try:
+        missing, extra = module.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        mismatch = next((line.strip() for line in str(error).splitlines()[1:]), str(error))
+        raise WeightsUnavailableError(f"{what} does not fit this network: {mismatch}") from error
+    # Heads that only training uses may be absent from either side.
+    missing = [name for name in missing if not name.lower().startswith("aux")]
+    extra = [name for name in extra if not name.lower().startswith("aux")]
+    if missing or extra:
+        told = [f"it lacks {missing[0]!r} and {len(missing) - 1} more"] if missing else []
+        told += [f"the network has no {extra[0]!r} ({len(extra)} such)"] if extra else []
+        raise WeightsUnavailableError(f"{what} does not fit this network: {'; '.join(told)}.")
