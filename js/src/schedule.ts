@@ -1,0 +1,42 @@
+// When to paint, and how to be answered soon.
+
+/** Milliseconds between two frames of a usual display. */
+const FRAME = 16;
+
+/**
+ * A function that calls `paint` soon, however often it is called meanwhile: at once, after the changes of the same
+ * message, if the display has shown the last painting; else with its next frame, and not while the page is hidden.
+ */
+export function repainter(paint: () => void, signal: AbortSignal): () => void {
+  let due = false;
+  let painted = Number.NEGATIVE_INFINITY;
+  const act = () => {
+    due = false;
+    if (signal.aborted) return;
+    painted = performance.now();
+    paint();
+  };
+  return () => {
+    if (due) return;
+    due = true;
+    if (document.hidden || performance.now() - painted < FRAME) requestAnimationFrame(act);
+    else queueMicrotask(act);
+  };
+}
+
+/**
+ * Call `send` a few times after a click or a choice within the explorer, outside its frame.
+ *
+ * Jupyter's server sends a small message only when the page has acknowledged the one before, and a page that says
+ * nothing acknowledges after 40 ms: the kernel's "busy" would hold back its answer for so long. Whatever the page sends
+ * acknowledges at once.
+ */
+export function acknowledge(root: HTMLElement, send: () => void, signal: AbortSignal): void {
+  const asked = (event: Event) => {
+    const explorer = root.closest(".nbcnnviz");
+    const target = event.target as Node;
+    if (!explorer?.contains(target) || root.contains(target)) return;
+    for (const delay of [8, 16, 28]) setTimeout(() => signal.aborted || send(), delay);
+  };
+  for (const name of ["click", "change"]) document.addEventListener(name, asked, { capture: true, signal });
+}

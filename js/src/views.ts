@@ -1,0 +1,128 @@
+// The views of a panel: the picture, the map over it, the map alone; painted from the model's bytes.
+import { h } from "./dom";
+import { bytes, type Model, type View } from "./model";
+import { type ByteMap, blend, colour, short, upscale } from "./paint";
+import { Surface } from "./surface";
+
+export class Views {
+  readonly element = h("div", { class: "nbv-views" });
+  private surfaces: { view: View; surface: Surface }[] = [];
+  private picture: ImageData | null = null;
+  private turn = 0;
+  private places: Float32Array = new Float32Array();
+  private readonly readout = h("output", { class: "nbv-readout" });
+
+  constructor(
+    private readonly model: Model,
+    private readonly signal: AbortSignal,
+  ) {
+    signal.addEventListener("abort", () => {
+      for (const { surface } of this.surfaces) surface.remove();
+    });
+  }
+
+  get reader(): HTMLElement {
+    return this.readout;
+  }
+
+  async start(): Promise<void> {
+    const manager = this.model.widget_manager;
+    const references = this.model.get("surfaces");
+    for (const [i, view] of this.model.get("views").entries()) {
+      const box = h("div", { class: "nbv-surface", role: "img", "aria-label": view.title });
+      this.element.append(h("figure", { class: "nbv-view" }, h("figcaption", {}, view.title), box));
+      const surface = await Surface.host(manager, references[i] ?? "", box);
+      const marks = this.model.get("marks");
+      if (marks && view.kind !== "picture") {
+        const over = h("div", { class: "nbv-marks", "aria-hidden": "true" });
+        box.append(over);
+        const layer = await Surface.host(manager, marks, over);
+        this.signal.addEventListener("abort", layer.remove);
+      }
+      if (this.signal.aborted) return surface.remove();
+      this.surfaces.push({ view, surface });
+      box.addEventListener("mousemove", (event) => this.read(event, box), {
+        capture: true,
+        signal: this.signal,
+      });
+      box.addEventListener("mouseleave", () => this.readout.replaceChildren(), { signal: this.signal });
+    }
+    await this.decode();
+    this.scale();
+    this.paint();
+  }
+
+  /** Take the picture from the model, as pixels. */
+  async decode(): Promise<void> {
+    const turn = ++this.turn;
+    const encoded = bytes(this.model.get("picture"));
+    const bitmap = encoded.length ? await createImageBitmap(new Blob([encoded])).catch(() => null) : null;
+    if (!bitmap || turn !== this.turn) return bitmap?.close(); // a later picture may have been decoded first
+    const { width, height } = bitmap;
+    const context = h("canvas", { width: `${width}`, height: `${height}` }).getContext("2d", {
+      willReadFrequently: true,
+    });
+    context?.drawImage(bitmap, 0, 0);
+    this.picture = context?.getImageData(0, 0, width, height) ?? null;
+    bitmap.close();
+  }
+
+  /** Take the map from the model, scaled up to the picture's size. */
+  scale(): void {
+    const [height, width] = this.model.get("size");
+    const map = this.map();
+    this.places = map.width * map.height > 0 ? upscale(map, width, height) : new Float32Array();
+  }
+
+  private map(): ByteMap {
+    const [height, width] = this.model.get("shape");
+    return { values: bytes(this.model.get("values")), width, height, signed: this.model.get("low") < 0 };
+  }
+
+  /** Paint every view from what is held; asks nothing of the kernel. */
+  paint(): void {
+    const [height, width] = this.model.get("size");
+    if (!width || !height) return;
+    for (const { view, surface } of this.surfaces) {
+      surface.paint(width, height, (context) => context.putImageData(this.pixels(view, width, height), 0, 0));
+    }
+  }
+
+  private pixels(view: View, width: number, height: number): ImageData {
+    const picture = this.picture?.width === width && this.picture.height === height ? this.picture : null;
+    const mapped = this.places.length === width * height;
+    if (view.kind === "picture" && picture) return picture;
+    const pixels = new ImageData(width, height);
+    if (view.kind !== "map" && picture) pixels.data.set(picture.data);
+    if (!mapped) return pixels;
+    if (view.kind === "map") {
+      colour(this.places, table(this.model), pixels.data);
+    } else if (view.kind === "overlay") {
+      const signed = this.model.get("low") < 0;
+      const { opacity, threshold } = {
+        opacity: this.model.get("opacity"),
+        threshold: this.model.get("threshold"),
+      };
+      blend(pixels.data, this.places, table(this.model), signed, opacity, threshold);
+    }
+    return pixels;
+  }
+
+  /** Tell the value under the cursor. */
+  private read(event: MouseEvent, box: HTMLElement): void {
+    const [height, width] = this.model.get("size");
+    const frame = box.getBoundingClientRect();
+    const x = Math.floor(((event.clientX - frame.left) / frame.width) * width);
+    const y = Math.floor(((event.clientY - frame.top) / frame.height) * height);
+    if (x < 0 || y < 0 || x >= width || y >= height || this.places.length !== width * height) return;
+    const { low, high } = { low: this.model.get("low"), high: this.model.get("high") };
+    const value = low + (this.places[y * width + x] / 255) * (high - low);
+    this.readout.textContent = `x ${x}  y ${y}  value ${short(value)}`;
+  }
+}
+
+/** The 256 colours in use. */
+export function table(model: Model): Uint8Array {
+  const at = Math.max(0, model.get("colour_names").indexOf(model.get("colours")));
+  return bytes(model.get("colour_tables")).subarray(768 * at, 768 * (at + 1));
+}

@@ -1,0 +1,55 @@
+"""The Explain panel: the picture, the map over it, the map alone."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from nbcnnviz.attribution import Attribution, methods
+from nbcnnviz.core.trace import Trace
+from nbcnnviz.explorer.frame import PanelFrame
+from nbcnnviz.explorer.surface import ring
+from nbcnnviz.render import Scale, default_for, flat
+
+_PIXELS = 64
+"""Maps at least this high are made of single pixels' gradients."""
+
+
+class ExplainPanel:
+    """Shows attributions in a `PanelFrame`."""
+
+    def __init__(self) -> None:
+        self.widget = PanelFrame()
+        self._signed: bool | None = None
+
+    def show_trace(self, trace: Trace) -> None:
+        """Show another picture."""
+        self.widget.show_picture(trace.pictures[0])
+
+    def show(self, result: Attribution) -> None:
+        """Show a map, in the colours that fit its sign unless the reader chose others for such maps."""
+        map_ = flat(result.values)[0]
+        # A few pixels' gradients are many times the others': scaled to the largest, the rest would be black.
+        cut = map_.shape[0] >= _PIXELS
+        scale = Scale.of(map_, quantile=0.995 if cut else 1.0)
+        colours = self.widget.colours if scale.signed == self._signed else default_for(scale.signed)
+        self._signed = scale.signed
+        with self.widget.hold_sync():
+            self.widget.show_map(map_, scale, cut, colours)
+            self.widget.caption = self._caption(result)
+            self.widget.error = ""
+            if result.steps > 1:
+                self.widget.step, self.widget.steps = result.step, result.steps
+        self._mark_strongest(map_, *result.trace.size)
+
+    def _mark_strongest(self, map_: Tensor, height: int, width: int) -> None:
+        """Ring the place where the map is strongest; its value is the end of the colour scale."""
+        rows, columns = map_.shape
+        row, column = divmod(int(map_.abs().nan_to_num(0).argmax()), columns)
+        x, y = (column + 0.5) * width / columns, (row + 0.5) * height / rows
+        self.widget.mark(ring(x, y, radius=max(4.0, width / 45)))
+
+    @staticmethod
+    def _caption(result: Attribution) -> str:
+        where = "" if result.layer == "input" else f" at {result.layer}"
+        governed = f", {result.rectifiers} rectifiers ruled" if result.rectifiers else ""
+        return f"{methods()[result.method].title} of {result.caption}{where}{governed}"

@@ -1,0 +1,82 @@
+"""The predictions: the top classes as bars; a click on one explains it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import bqplot
+import ipywidgets as w
+import numpy as np
+
+from nbcnnviz.core.trace import Trace
+
+_SHOWN = 8
+_BAR, _CHOSEN = "#5b8fc7", "#e08a1e"
+
+
+class PredictionsPanel:
+    """Bars of the most probable classes.
+
+    Parameters
+    ----------
+    choose
+        Called with the class index of a bar that is clicked.
+    """
+
+    def __init__(self, choose: Callable[[int], None]) -> None:
+        self._choose = choose
+        self._top: list[tuple[int, str, float]] = []
+        names, share = bqplot.OrdinalScale(reverse=True), bqplot.LinearScale(min=0, max=1)
+        self._bars = bqplot.Bars(
+            x=[], y=[], scales={"x": names, "y": share}, orientation="horizontal", colors=[_BAR], padding=0.25
+        )
+        self._bars.on_element_click(self._clicked)
+        axes = [
+            bqplot.Axis(scale=names, orientation="vertical", grid_lines="none"),
+            bqplot.Axis(scale=share, tick_format=".0%", num_ticks=3, grid_lines="none"),
+        ]
+        figure = bqplot.Figure(
+            marks=[self._bars],
+            axes=axes,
+            fig_margin={"top": 4, "bottom": 24, "left": 168, "right": 20},
+            background_style={"fill": "transparent"},
+            padding_x=0.0,
+            padding_y=0.02,
+            animation_duration=0,
+        )
+        figure.layout.width, figure.layout.height, figure.layout.min_width = "100%", "250px", "0"
+        heading = w.HTML("<b>Predictions</b> <span class='nbv-hint'>click a bar to explain it</span>")
+        self.widget = w.VBox([heading, figure])
+
+    def show(self, trace: Trace) -> None:
+        """Show a trace's top classes."""
+        self._top = trace.top(_SHOWN)
+        # A bar needs a name of its own, and two classes may share one (ImageNet's two cranes): the index tells them apart.
+        names = [name for _, name, _ in self._top]
+        labels = [
+            f"{_short(name if names.count(name) == 1 else f'{name} {index}')} {_percent(probability)}"
+            for index, name, probability in self._top
+        ]
+        with self._bars.hold_sync():
+            self._bars.x = labels
+            self._bars.y = np.array([probability for _, _, probability in self._top])
+
+    def mark(self, chosen: int | None) -> None:
+        """Give the bar of the class that is explained its own colour."""
+        colours = [_CHOSEN if index == chosen else _BAR for index, _, _ in self._top]
+        if colours != self._bars.colors:
+            self._bars.colors = colours
+
+    def _clicked(self, _: Any, event: dict[str, Any]) -> None:
+        at = event.get("data", {}).get("index")
+        if isinstance(at, int) and at < len(self._top):
+            self._choose(self._top[at][0])
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 18 else f"{name[:17]}…"
+
+
+def _percent(probability: float) -> str:
+    return f"{probability:.0%}" if probability >= 0.01 else "<1%"

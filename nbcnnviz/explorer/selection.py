@@ -1,0 +1,125 @@
+"""The one state that the panels of an explorer share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import traitlets as t
+from PIL import Image
+
+from nbcnnviz.attribution import methods
+from nbcnnviz.core.errors import FilterRangeError, MethodNotApplicableError, UnknownMethodError
+from nbcnnviz.core.images import load_image
+from nbcnnviz.core.network import Network
+from nbcnnviz.core.targets import Channel, Target
+
+
+class Selection(t.HasTraits):
+    """What is looked at: network, picture, layer, filter, target, method, options.
+
+    Every trait may be set from Python; what is not valid raises the error that says why, and changes nothing. A new
+    network sets layer, filter and target back.
+
+    Attributes
+    ----------
+    network : Network
+        The network explained.
+    image : PIL.Image.Image
+        The picture; whatever `nbcnnviz.load_image` takes may be assigned.
+    source : str
+        Where the picture came from: a sample's name, a path, or "".
+    layer : str or None
+        The layer looked at, for methods that look at one; and the filter's layer.
+    filter : int or None
+        The channel of ``layer`` to explain; None explains ``target``.
+    target : int, str, target or None
+        The class to explain, or any target; None is the top class of the picture.
+    method : str
+        A name from `nbcnnviz.methods`.
+    options : dict
+        The method's own options.
+    settled : bool
+        False while one change brings others with it; the last of them is told of when all have been made.
+    """
+
+    network = t.Instance(Network)
+    image = t.Any()
+    source = t.Unicode("")
+    layer = t.Unicode(None, allow_none=True)
+    filter = t.Int(None, allow_none=True)
+    target = t.Any(None)
+    method = t.Unicode("grad_cam")
+    options = t.Dict()
+
+    def __init__(self, network: Network, image: Any, **traits: Any) -> None:
+        super().__init__(network=network, layer=network.last_maps)
+        self.settled = True
+        self.image = image
+        for name, value in traits.items():
+            if value is not None:
+                setattr(self, name, value)
+
+    def explains(self) -> Target | int | str | None:
+        """The target in force: the filter if one is chosen, else the class."""
+        if self.filter is not None and self.layer is not None:
+            return Channel(self.layer, self.filter)
+        return self.target
+
+    @t.validate("image")
+    def _load(self, proposal: t.Bunch) -> Image.Image:
+        value = proposal.value
+        picture = load_image(value)
+        self.set_trait("source", str(value) if isinstance(value, str) else str(getattr(value, "filename", "") or ""))
+        return picture
+
+    @t.validate("layer")
+    def _known_layer(self, proposal: t.Bunch) -> str | None:
+        if proposal.value is not None and proposal.value not in self.network.layers:
+            raise self.network.unknown_layer(proposal.value)
+        return proposal.value
+
+    @t.validate("filter")
+    def _within_layer(self, proposal: t.Bunch) -> int | None:
+        if proposal.value is None:
+            return None
+        if self.layer is None:
+            raise MethodNotApplicableError("Choose a layer before a filter of it.")
+        filters = self.network.layers[self.layer].filters
+        if not 0 <= proposal.value < filters:
+            raise FilterRangeError(
+                f"Layer {self.layer!r} has filters 0 to {filters - 1}: there is no {proposal.value}."
+            )
+        return proposal.value
+
+    @t.validate("target")
+    def _known_class(self, proposal: t.Bunch) -> Any:
+        if isinstance(proposal.value, (int, str)):
+            return self.network.class_index(proposal.value)
+        return proposal.value
+
+    @t.validate("method")
+    def _known_method(self, proposal: t.Bunch) -> str:
+        if proposal.value not in methods():
+            raise UnknownMethodError(proposal.value, methods())
+        return proposal.value
+
+    @t.observe("network")
+    def _start_over(self, change: t.Bunch) -> None:
+        if isinstance(change.old, Network):
+            self.settled = False
+            self.filter = self.target = None
+            self.layer = change.new.last_maps
+            self.settled = True
+
+    @t.observe("layer")
+    def _keep_filter_within(self, change: t.Bunch) -> None:
+        if self.filter is not None and (change.new is None or self.filter >= self.network.layers[change.new].filters):
+            self.filter = None
+
+    @t.observe("target")
+    def _class_instead_of_filter(self, change: t.Bunch) -> None:
+        self.filter = None
+
+    @t.observe("method")
+    def _forget_options(self, change: t.Bunch) -> None:
+        self.options = {}

@@ -1,0 +1,68 @@
+"""The one place that draws with ipycanvas, and knows its faults.
+
+- Its commands go through one manager for the whole process, which two threads at once would mix: one lock.
+- ``hold_canvas`` leaves the manager holding when drawing raises: here what was half drawn is dropped.
+- After a reload the page knows no canvas, while the manager thinks it told it: the canvas is named every time.
+- A page that connects later gets an empty canvas: what was drawn last is drawn again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import RLock
+
+from ipycanvas import Canvas
+from ipycanvas.canvas import _CANVAS_MANAGER as MANAGER
+
+Draw = Callable[[Canvas], None]
+
+_ONE_AT_A_TIME = RLock()
+
+
+class Surface:
+    """An ipycanvas canvas that can be drawn anew from any thread.
+
+    Attributes
+    ----------
+    canvas : ipycanvas.Canvas
+        The widget.
+    """
+
+    def __init__(self, width: int = 224, height: int = 224) -> None:
+        self.canvas = Canvas(width=width, height=height)
+        self._last: Draw | None = None
+        self.canvas.on_client_ready(self._draw_again)
+
+    def resize(self, width: int, height: int) -> None:
+        """Change the size in pixels; this clears the canvas."""
+        if (self.canvas.width, self.canvas.height) != (width, height):
+            self.canvas.width, self.canvas.height = width, height
+
+    def draw(self, draw: Draw) -> None:
+        """Clear the canvas and draw, in one message."""
+        self._last = draw
+        with _ONE_AT_A_TIME:
+            MANAGER._current_canvas = None
+            MANAGER._caching = True
+            try:
+                self.canvas.clear()
+                draw(self.canvas)
+                MANAGER.flush()
+            finally:
+                MANAGER._caching = False
+                MANAGER._commands_cache, MANAGER._buffers_cache = [], []
+
+    def _draw_again(self) -> None:
+        if self._last is not None:
+            self.draw(self._last)
+
+
+def ring(x: float, y: float, radius: float) -> Draw:
+    """A ring around a place, white within black, to be seen on any picture."""
+
+    def draw(canvas: Canvas) -> None:
+        for colour, width in (("black", 4), ("white", 2)):
+            canvas.stroke_style, canvas.line_width = colour, width
+            canvas.stroke_circle(x, y, radius)
+
+    return draw

@@ -1,0 +1,198 @@
+"""A real JupyterLab, driven in a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from pathlib import Path
+
+import nbformat
+from playwright.sync_api import Browser, Page
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (found := shutil.which(name))),
+    None,
+)
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-sync",
+]
+
+
+class Lab:
+    """A JupyterLab server on a free port of this machine, its notebooks in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        environment = dict(
+            os.environ,
+            PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            JUPYTER_CONFIG_DIR=str(folder / ".config"),
+            JUPYTER_DATA_DIR=str(folder / ".data"),
+            IPYTHONDIR=str(folder / ".ipython"),
+        )
+        settings = folder / ".data" / "lab" / "settings"
+        settings.mkdir(parents=True, exist_ok=True)
+        quiet = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+        (settings / "overrides.json").write_text(json.dumps(quiet))
+        self.log = (folder / "server.log").open("w")
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={self.port}"),
+                *("--ServerApp.port_retries=0", "--IdentityProvider.token=", "--ServerApp.password="),
+                *("--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly"),
+                *(f"--LabApp.app_settings_dir={settings}", f"--ServerApp.root_dir={folder}"),
+                *("--ServerApp.disable_check_xsrf=True",),
+            ],
+            env=environment,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+        )
+        self._wait_until_up()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def _wait_until_up(self) -> None:
+        for _ in range(300):
+            if self.process.poll() is not None:
+                break
+            try:
+                with urllib.request.urlopen(f"{self.url}/api", timeout=2):
+                    return
+            except OSError:
+                time.sleep(0.2)
+        raise RuntimeError(f"JupyterLab did not start: {(self.folder / 'server.log').read_text()[-2000:]}")
+
+    def notebook(self, *cells: str) -> str:
+        """Write a notebook of code cells; its name."""
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        name = f"{uuid.uuid4().hex}.ipynb"
+        nbformat.write(notebook, self.folder / name)
+        return name
+
+    def shut_kernels(self) -> None:
+        with urllib.request.urlopen(f"{self.url}/api/sessions") as answer:
+            for session in json.load(answer):
+                request = urllib.request.Request(f"{self.url}/api/sessions/{session['id']}", method="DELETE")
+                urllib.request.urlopen(request).close()
+
+    def close(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self.log.close()
+
+
+class Sheet:
+    """A notebook open in the browser, and what a user can do to the explorer in it."""
+
+    def __init__(self, browser: Browser, lab: Lab, *cells: str, width: int = 1600, height: int = 1000) -> None:
+        self.page: Page = browser.new_page(viewport={"width": width, "height": height})
+        self.complaints: list[str] = []
+        self.sent = 0
+        self.page.on("console", lambda m: self.complaints.append(f"{m.text} ({m.location})") if m.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("websocket", lambda socket: socket.on("framesent", self._count))
+        self.page.goto(f"{lab.url}/lab/tree/{lab.notebook(*cells)}?reset")
+        self.page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=120_000)
+        self.page.wait_for_timeout(1500)  # an idle kernel is ready for widgets a little later
+        self.command("notebook:run-all-cells")
+
+    def _count(self, _: object) -> None:
+        self.sent += 1
+
+    def command(self, name: str, **arguments: object) -> None:
+        self.page.evaluate("([n, a]) => window.jupyterapp.commands.execute(n, a)", [name, arguments])
+
+    def theme(self, dark: bool) -> None:
+        self.command("apputils:change-theme", theme=f"JupyterLab {'Dark' if dark else 'Light'}")
+        self.page.wait_for_function(f"document.body.dataset.jpThemeLight === '{str(not dark).lower()}'")
+        self.page.wait_for_timeout(300)
+
+    def hide_sidebar(self) -> None:
+        if self.page.locator("#jp-left-stack").is_visible():
+            self.command("application:toggle-left-area")
+            self.page.wait_for_timeout(300)
+
+    def kernel(self, expression: str) -> object:
+        """The value, as JSON has it, of a Python expression in the notebook's kernel."""
+        code = f"import json as _j; print('\\x02' + _j.dumps({expression}) + '\\x03')"
+        text = self.page.evaluate(
+            """async (code) => {
+                const kernel = window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
+                const future = kernel.requestExecute({code, store_history: false});
+                let text = '';
+                future.onIOPub = (m) => {
+                    if (m.header.msg_type === 'stream') text += m.content.text;
+                    if (m.header.msg_type === 'error') text += m.content.ename + ': ' + m.content.evalue;
+                };
+                await future.done;
+                return text;
+            }""",
+            code,
+        )
+        assert "\x02" in text, text
+        return json.loads(text.split("\x02")[1].split("\x03")[0])
+
+    def run(self, code: str) -> None:
+        """Run statements in the kernel."""
+        self.kernel(f"exec({code!r}, globals())")
+
+    # What the explorer shows.
+
+    def wait_for_map(self, timeout: float = 120_000) -> None:
+        self.page.wait_for_function("document.querySelectorAll('.nbv-surface > canvas').length >= 3", timeout=timeout)
+        self.page.wait_for_function("document.querySelector('.nbv-caption').textContent !== ''", timeout=timeout)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the explorer is idle and what it sent is painted."""
+        if self.kernel("'ex' in globals()"):
+            self.kernel("ex.wait(120) and None")
+        self.page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+        self.page.wait_for_timeout(60)
+
+    def pixels(self, view: int, frame: int = 0) -> list[int]:
+        """The RGBA bytes of a view: 0 the picture, 1 the overlay, 2 the map."""
+        return self.page.evaluate(
+            """([frame, view]) => {
+                const box = document.querySelectorAll('.nbv-frame')[frame].querySelectorAll('.nbv-surface')[view];
+                const canvas = box.querySelector(':scope > canvas');
+                const context = canvas.getContext('2d');
+                return Array.from(context.getImageData(0, 0, canvas.width, canvas.height).data);
+            }""",
+            [frame, view],
+        )
+
+    def caption(self, frame: int = 0) -> str:
+        return self.page.locator(".nbv-caption").nth(frame).inner_text()
+
+    def error(self, frame: int = 0) -> str:
+        return self.page.locator(".nbv-error").nth(frame).text_content() or ""
+
+    def control(self, label: str):
+        """The input of the ipywidgets control with this label."""
+        box = self.page.locator(f".nbv-question div:has(> .widget-label:text-is('{label}'))")
+        return box.locator("select, input, .noUi-handle").first
+
+    def close(self) -> None:
+        self.page.close()

@@ -1,0 +1,244 @@
+"""The explorer as a user has it: every control is used, and the pixels are looked at."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import nbcnnviz as nv
+
+pytestmark = pytest.mark.browser
+
+CELL = """
+import nbcnnviz as nv
+ex = nv.explore()
+ex
+"""
+
+
+@pytest.fixture(scope="module")
+def sheet(open_sheet):
+    sheet = open_sheet(CELL)
+    sheet.wait_for_map()
+    sheet.hide_sidebar()
+    return sheet
+
+
+def pixels(sheet, view, frame=0):
+    return np.array(sheet.pixels(view, frame), np.int16)
+
+
+def expect_change(sheet, act, view=2):
+    before = pixels(sheet, view)
+    act()
+    sheet.settle()
+    assert not sheet.error()
+    after = pixels(sheet, view)
+    assert before.shape != after.shape or np.abs(before - after).max() > 8
+
+
+def upload(sheet, path):
+    with sheet.page.expect_file_chooser() as chooser:
+        sheet.page.locator(".nbv-upload").click()
+    chooser.value.set_files(path)
+    sheet.page.wait_for_timeout(800)
+
+
+def test_the_first_map_shows_the_picture_the_overlay_and_the_map(sheet):
+    picture, overlay, map_ = (pixels(sheet, view).reshape(224, 224, 4)[..., :3] for view in range(3))
+    seen = np.asarray(nv.load_network().trace("chelsea").pictures[0], np.int16)
+    assert np.abs(picture - seen).mean() < 3  # the photograph travels as JPEG
+    assert np.abs(overlay - picture).mean() > 3
+    assert map_.std() > 20
+    assert "cat" in sheet.caption()
+
+
+def test_the_map_has_the_colours_that_python_gives_it(sheet):
+    trace = nv.load_network().trace("chelsea")
+    result = nv.attribute(trace, method="grad_cam")
+    from nbcnnviz.render import Scale, coloured, to_bytes, upscaled
+
+    values = result.values[0, 0]
+    places = upscaled(nv.attribute(trace).values.new_tensor(to_bytes(values, Scale.of(values)))[None, None], (224, 224))
+    expected = coloured(places[0, 0], Scale(0, 255)).astype(np.int16)
+    shown = pixels(sheet, 2).reshape(224, 224, 4)[..., :3]
+    assert np.abs(shown - expected).max() <= 8  # a step of the colour table, where rounding falls otherwise
+    assert np.abs(shown - expected).mean() < 0.2
+
+
+def test_a_click_on_a_bar_explains_that_class(sheet):
+    second = sheet.kernel("ex.result.trace.top(2)[1][0]")
+    expect_change(sheet, lambda: sheet.page.locator(".bqplot .bar").nth(1).click())
+    assert sheet.kernel("ex.selection.target") == second
+    assert f"({second})" in sheet.caption()
+
+
+@pytest.mark.parametrize("method", [name for name in nv.methods() if name not in ("grad_cam", "cam")])
+def test_every_method_draws_its_own_map(sheet, method):
+    title = nv.methods()[method].title
+    expect_change(sheet, lambda: sheet.control("Method").select_option(label=title))
+    assert sheet.kernel("ex.result.method") == method
+    assert sheet.caption().startswith(title)
+
+
+def test_cam_and_grad_cam_differ_by_a_factor_that_the_colour_bar_shows(sheet):
+    sheet.control("Method").select_option(label="CAM")
+    sheet.settle()
+    cam = float(sheet.page.locator(".nbv-ticks span").last.inner_text())
+    sheet.control("Method").select_option(label="Grad-CAM")
+    sheet.settle()
+    grad_cam = float(sheet.page.locator(".nbv-ticks span").last.inner_text())
+    assert cam == pytest.approx(49 * grad_cam, rel=0.02)  # 7 x 7 places
+
+
+def test_a_class_is_found_by_typing_its_name(sheet):
+    field = sheet.page.locator(".nbv-question input[list]")
+
+    def choose():
+        field.fill("lynx (287)")
+        field.press("Enter")
+
+    expect_change(sheet, choose)
+    assert sheet.kernel("ex.selection.target") == 287
+
+
+def test_an_unknown_class_gets_a_sentence_with_the_nearest_names(sheet):
+    field = sheet.page.locator(".nbv-question input[list]")
+    field.fill("tabbi")
+    field.press("Enter")
+    sheet.settle()
+    assert "tabby" in sheet.error()
+    assert sheet.kernel("ex.selection.target") == 287
+    expect_change(sheet, lambda: sheet.page.locator(".bqplot .bar").nth(2).click())
+
+
+def test_the_layer_menu_and_the_depth_slider_choose_the_layer(sheet):
+    expect_change(sheet, lambda: sheet.control("Layer").select_option(label="blocks.3"))
+    assert sheet.kernel("list(ex.result.values.shape)") == [1, 1, 14, 14]
+    sheet.control("Depth").focus()
+    expect_change(sheet, lambda: [sheet.page.keyboard.press("ArrowLeft") for _ in range(3)])
+    assert sheet.kernel("ex.selection.layer == ex.result.layer != 'blocks.3'")
+
+
+def test_a_filter_is_explained_and_chosen_by_its_slider(sheet):
+    expect_change(sheet, lambda: sheet.page.get_by_role("button", name="Filter").click())
+    assert sheet.kernel("ex.selection.filter") == 0
+    handle = sheet.page.locator(".nbv-question .widget-hslider:visible .noUi-handle").first
+    handle.focus()
+    expect_change(sheet, lambda: [sheet.page.keyboard.press("ArrowRight") for _ in range(4)])
+    assert sheet.kernel("ex.selection.filter") == 4
+    assert "channel 4" in sheet.caption()
+    expect_change(sheet, lambda: sheet.page.get_by_role("button", name="Class").click())
+    assert sheet.kernel("ex.selection.filter is None")
+
+
+def test_another_sample_changes_picture_map_and_predictions(sheet):
+    bars = sheet.page.locator(".bqplot").inner_text()
+    expect_change(sheet, lambda: sheet.control("Picture").select_option(label="coffee"), view=0)
+    sheet.run("ex.selection.target = None")
+    sheet.settle()
+    assert "espresso" in sheet.caption()
+    assert sheet.page.locator(".bqplot").inner_text() != bars
+
+
+def test_an_uploaded_picture_is_explained(sheet, tmp_path):
+    Image.fromarray(np.asarray(nv.load_image("camera"))).save(tmp_path / "holiday.png")
+    expect_change(sheet, lambda: upload(sheet, tmp_path / "holiday.png"), view=0)
+    assert "tripod" in sheet.caption()
+    assert sheet.control("Picture").input_value() == "holiday.png"
+
+
+def test_a_broken_upload_gets_a_sentence_and_the_explorer_goes_on(sheet, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    before = pixels(sheet, 0)
+    upload(sheet, tmp_path / "broken.jpg")
+    sheet.page.wait_for_function("!document.querySelector('.nbv-error').hidden")
+    assert "Traceback" not in sheet.error()
+    assert (pixels(sheet, 0) == before).all()
+    expect_change(sheet, lambda: sheet.control("Picture").select_option(label="rocket"), view=0)
+
+
+def test_a_network_whose_weights_are_out_of_reach_gets_a_sentence(sheet):
+    sheet.run(
+        "import nbcnnviz.zoo.weights as w; w.urllib.request.urlopen = lambda *a, **k: (_ for _ in ()).throw(OSError('offline'))"
+    )
+    sheet.run("import torch, tempfile; torch.hub.set_dir(tempfile.mkdtemp())")
+    sheet.control("Network").select_option(label="resnet18")
+    sheet.page.wait_for_function("!document.querySelector('.nbv-error').hidden")
+    assert "could not be downloaded" in sheet.error()
+    assert "efficientnet_lite0" in sheet.error()
+    sheet.page.wait_for_timeout(200)
+    assert sheet.control("Network").input_value() == "efficientnet_lite0"
+
+
+def test_opacity_threshold_and_colours_change_pixels_without_a_message(sheet):
+    page = sheet.page
+    expect_change(sheet, lambda: sheet.control("Picture").select_option(label="chelsea"), view=0)
+    for label, value in (("Opacity", "0.2"), ("Threshold", "0.6")):
+        before = pixels(sheet, 1)
+        sent = sheet.sent
+        slider = page.locator(f".nbv-controls label:has-text('{label}') input")
+        for step in np.linspace(float(slider.input_value()), float(value), 12):
+            slider.evaluate(
+                "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})); }", f"{step:.2f}"
+            )
+            page.wait_for_timeout(20)
+        assert sheet.sent == sent
+        assert np.abs(pixels(sheet, 1) - before).max() > 8
+    before = pixels(sheet, 2)
+    page.select_option(".nbv-controls select", "viridis")
+    page.wait_for_timeout(200)
+    assert np.abs(pixels(sheet, 2) - before).max() > 8
+
+
+def test_the_value_under_the_cursor_is_told(sheet):
+    box = sheet.page.locator(".nbv-surface").nth(2).bounding_box()
+    sheet.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    sheet.page.wait_for_timeout(100)
+    assert "value" in sheet.page.locator(".nbv-readout").inner_text()
+
+
+def test_a_fast_drag_over_layers_ends_on_the_last_with_no_queue_behind(sheet):
+    handle = sheet.control("Depth")
+    handle.focus()
+    sheet.page.keyboard.press("Home")
+    sheet.settle()
+    for _ in range(50):
+        sheet.page.keyboard.press("ArrowRight")
+        sheet.page.wait_for_timeout(38)
+    sheet.settle()
+    last = sheet.kernel("ex.selection.layer")
+    assert last == sheet.kernel("list(ex._controls.depth.options)[50]")
+    assert sheet.kernel("ex.result.layer") == last
+    assert last in sheet.caption()
+
+
+def test_the_page_comes_back_after_a_reload(sheet):
+    before = [pixels(sheet, view) for view in range(3)]
+    sheet.command("docmanager:save")
+    sheet.page.wait_for_timeout(500)
+    sheet.page.reload()
+    sheet.page.wait_for_selector(".nbv-frame", timeout=90_000)
+    sheet.wait_for_map()
+    sheet.page.wait_for_timeout(500)
+    for view in range(3):
+        assert np.abs(pixels(sheet, view) - before[view]).max() <= 2
+
+
+@pytest.mark.parametrize("width", [900, 1600])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_screenshots(sheet, artifacts, width, dark):
+    sheet.run("ex.selection.image = 'chelsea'; ex.selection.layer = 'blocks.4'; ex.selection.method = 'grad_cam'")
+    sheet.page.set_viewport_size({"width": width, "height": 1000})
+    sheet.hide_sidebar()
+    sheet.theme(dark)
+    sheet.settle()
+    sheet.page.wait_for_timeout(700)
+    sheet.page.screenshot(path=artifacts / f"explorer-{width}-{'dark' if dark else 'light'}.png")
+    frame = sheet.page.locator(".nbv-frame").bounding_box()
+    assert frame["x"] + frame["width"] <= width
+    for canvas in sheet.page.locator(".nbv-surface").all():
+        box = canvas.bounding_box()
+        assert box["width"] > 120
+        assert abs(box["width"] - box["height"]) < 2
