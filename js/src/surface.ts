@@ -2,7 +2,6 @@
 // kernel's drawing commands and the browser's painting share one canvas. Where ipycanvas cannot be had (a host without
 // it, a saved notebook) a canvas of our own takes its place and shows the same bytes.
 
-// biome-ignore lint/suspicious/noExplicitAny: the models of other widget packages have no types here
 type Any = any;
 
 export class Surface {
