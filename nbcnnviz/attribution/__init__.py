@@ -10,7 +10,7 @@ from nbcnnviz.attribution.method import Method, check_options, find, methods
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.core.errors import MethodNotApplicableError
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.targets import Channel, LayerEnergy, TargetLike, Unit, as_target
+from nbcnnviz.core.targets import Channel, ClassScore, LayerEnergy, TargetLike, Unit, as_target
 from nbcnnviz.core.trace import Trace
 
 
@@ -32,8 +32,8 @@ class _Attribute:
         Parameters
         ----------
         source, image
-            A network and a picture (or a list, or a preprocessed batch); or a trace alone, whose forward pass then
-            serves any number of questions.
+            A network and a picture (or a list, or a preprocessed batch), whose forward pass keeps only the layers that
+            this question needs; or a trace alone, whose forward pass then serves any number of questions.
         method
             A name from `nbcnnviz.methods`.
         target
@@ -88,26 +88,33 @@ class _Attribute:
                 raise TypeError(
                     "A trace holds its picture already: give attribute a network and a picture, or a trace."
                 )
+            layer = layer or _where(chosen, source.network, target)
             trace = source
         elif isinstance(source, Network):
-            trace = source.trace(image)
+            layer = layer or _where(chosen, source, target)
+            trace = source.trace(image, layers=_needed(target, layer))
         else:
             raise TypeError(f"attribute takes a Network or a Trace, not a {type(source).__name__}.")
-        goal = as_target(target, trace)
-        return chosen.run(trace, goal, layer or _where(chosen, trace, goal), **options)
+        return chosen.run(trace, as_target(target, trace), layer, **options)
 
 
-def _where(chosen: Method, trace: Trace, target: Any) -> str:
+def _where(chosen: Method, network: Network, target: TargetLike) -> str:
     """The layer a method looks at unless told: the input, or the last maps that the target depends on."""
     if not chosen.needs_layer:
         return "input"
     if isinstance(target, (Channel, Unit, LayerEnergy)):
         return target.layer
-    if trace.network.last_maps is None:
-        raise MethodNotApplicableError(
-            f"{chosen.title} needs a layer that returns maps, and {trace.network.name} has none."
-        )
-    return trace.network.last_maps
+    if network.last_maps is None:
+        raise MethodNotApplicableError(f"{chosen.title} needs a layer that returns maps, and {network.name} has none.")
+    return network.last_maps
+
+
+def _needed(target: TargetLike, layer: str) -> set[str] | None:
+    """The layers to keep for one question, so that its forward pass copies no other; None, for all."""
+    layers = {layer} - {"input"}
+    if isinstance(target, (Channel, Unit, LayerEnergy)):
+        return layers | {target.layer}
+    return None if callable(target) and not isinstance(target, ClassScore) else layers
 
 
 attribute = _Attribute()

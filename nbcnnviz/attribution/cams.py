@@ -27,7 +27,7 @@ def cam(trace: Trace, target: Target, layer: str) -> Frames:
         )
     maps, weight = trace.maps(layer), _head(trace, layer)
     classes = weight[list(target.indices(trace))]
-    yield Attribution(torch.einsum("nk,nkhw->nhw", classes, maps).unsqueeze(1).relu(), "cam", target, layer, trace)
+    yield Attribution(_weighted(maps, classes).relu(), "cam", target, layer, trace)
 
 
 @method("Grad-CAM", family="cams", needs_layer=True, cost="B to the layer")
@@ -47,8 +47,13 @@ def guided_grad_cam(trace: Trace, target: Target, layer: str) -> Frames:
 
 def _grad_cam(trace: Trace, target: Target, layer: str) -> Tensor:
     maps = trace.maps(layer)
-    weights = trace.gradient(target, layer).mean((2, 3))
-    return torch.einsum("nk,nkhw->nhw", weights, maps).unsqueeze(1).relu()
+    weights = trace.gradient(target, layer).flatten(2).mean(2)
+    return _weighted(maps, weights).relu()
+
+
+def _weighted(maps: Tensor, weights: Tensor) -> Tensor:
+    """The sum over channels, (N, 1, h, w), of maps (N, C, h, w) times weights (N, C)."""
+    return torch.bmm(weights.unsqueeze(1), maps.flatten(2)).unflatten(2, maps.shape[2:])
 
 
 def _head(trace: Trace, layer: str) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class NbcnnvizError(Exception):
@@ -28,6 +29,10 @@ class DeviceUnavailableError(NbcnnvizError, ValueError):
 
 class GradientError(NbcnnvizError, ValueError):
     """The gradient asked for does not exist, or can no longer be computed."""
+
+
+class StaleTraceError(GradientError):
+    """The network's weights changed since the trace was made."""
 
 
 class MethodNotApplicableError(NbcnnvizError, ValueError):
@@ -78,6 +83,27 @@ class UnknownOptionError(UnknownNameError):
 
 class FilterRangeError(NbcnnvizError, IndexError):
     """A filter or a unit outside the layer's output."""
+
+
+class SynthesisError(NbcnnvizError, ArithmeticError):
+    """A picture made by gradient ascent went out of bounds.
+
+    Attributes
+    ----------
+    step : int
+        The step at which it did.
+    frame : Frame or None
+        The last good frame.
+    """
+
+    def __init__(self, message: str, step: int, frame: Any = None) -> None:
+        super().__init__(message)
+        self.step = step
+        self.frame = frame
+
+
+class ExportError(NbcnnvizError, RuntimeError):
+    """What was asked for cannot be written to a file."""
 
 
 def nearest(name: str, choices: Iterable[str], n: int = 3) -> list[str]:

@@ -53,7 +53,9 @@ class Guard(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        writes, inplace_at, draws = _habits(func)
+        writes, inplace_at, draws, training_at = _habits(func)
+        if draws and training_at is not None:  # dropout that is off draws nothing
+            draws = _argument(args, kwargs, "training", training_at)
         if draws and self._random_state is None:
             self._random_state = _random_state()
         if "out" in kwargs:
@@ -61,8 +63,8 @@ class Guard(TorchFunctionMode):
         elif writes or (inplace_at is not None and _argument(args, kwargs, "inplace", inplace_at)):
             target = args[0] if args else kwargs.get("input")
             self._keep(target)
-            if isinstance(target, Tensor) and target._is_view() and func.__name__.rstrip("_") in _RECTIFIERS:
-                return target.copy_(_out_of_place(func, writes, args, kwargs))
+            if isinstance(target, Tensor) and target._is_view() and func.__name__.strip("_") in _RECTIFIERS:
+                return target.copy_(_beside(func, writes, target.clone(), args, kwargs))
         elif func in _STATISTICS and _argument(args, kwargs, *_STATISTICS[func]):
             self._keep(args[1] if len(args) > 1 else kwargs.get("running_mean"))
             self._keep(args[2] if len(args) > 2 else kwargs.get("running_var"))
@@ -102,32 +104,35 @@ _STATISTICS = {F.batch_norm: ("training", 5), F.instance_norm: ("use_input_stats
 
 
 @cache
-def _habits(func: Any) -> tuple[bool, int | None, bool]:
-    """Whether a torch call overwrites its first argument, the place of its ``inplace`` flag, whether it draws."""
+def _habits(func: Any) -> tuple[bool, int | None, bool, int | None]:
+    """Whether a torch call overwrites its first argument, whether it draws; the places of the flags that decide it.
+
+    In order: writes, the place of ``inplace``, draws, the place of ``training``; None for a flag it does not have.
+    """
     name = getattr(func, "__name__", "")
     dunder = name.startswith("__") and name.endswith("__")
     writes = name == "__setitem__" or (dunder and name[2] == "i" and hasattr(Tensor, f"__{name[3:]}"))
     writes = writes or (name.endswith("_") and not dunder)
-    inplace_at = None
-    if inspect.isfunction(func):
-        names = list(inspect.signature(func).parameters)
-        inplace_at = names.index("inplace") if "inplace" in names else None
-    return writes, inplace_at, name in _DRAWS
+    # What wraps a builtin, as Tensor.__pow__ does, has no signature but its own.
+    names = list(inspect.signature(func, follow_wrapped=False).parameters) if inspect.isfunction(func) else []
+    inplace_at, training_at = (names.index(flag) if flag in names else None for flag in ("inplace", "training"))
+    return writes, inplace_at, name in _DRAWS, training_at
 
 
 def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], name: str, place: int) -> bool:
     return bool(args[place] if len(args) > place else kwargs.get(name, False))
 
 
-def _out_of_place(func: Any, writes: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """The value of an in-place rectifier, computed beside its input.
+def _beside(func: Any, writes: bool, target: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The value of an in-place rectifier, computed beside its input, of which ``target`` is a copy.
 
     Written over a view, autograd would hide the rectifier within one ``CopySlices`` node, out of the rules' sight.
     """
+    rest = {name: value for name, value in kwargs.items() if name not in ("input", "inplace")}
     if writes:
         name = func.__name__.rstrip("_")
-        return (getattr(Tensor, name, None) or getattr(F, name))(*args, **kwargs)
-    bound = inspect.signature(func).bind(*args, **kwargs)
+        return (getattr(Tensor, name, None) or getattr(F, name))(target, *args[1:], **rest)
+    bound = inspect.signature(func).bind(target, *args[1:], **rest)
     bound.arguments["inplace"] = False
     return func(*bound.args, **bound.kwargs)
 

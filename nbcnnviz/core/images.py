@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -80,22 +82,36 @@ def _from_path(source: str | os.PathLike[str]) -> Image.Image:
     if source in _SAMPLES:
         with (files("skimage.data") / _SAMPLES[str(source)]).open("rb") as file:
             return _open(file, f"the sample {source!r}")
-    path = Path(source).expanduser()
-    if not path.is_file():
+    path = _file(source)
+    if path is None:
         near = nearest(str(source), samples())
         raise ImageError(
             f"There is no file {str(source)!r}"
             + (f", and no sample of that name; nearest sample: {', '.join(near)}." if near else ".")
         )
-    with path.open("rb") as file:
+    with _decoding(f"{path.name!r}"), path.open("rb") as file:
         return _open(file, f"{path.name!r}")
 
 
-def _open(file: Any, what: str) -> Image.Image:
+def _file(source: str | os.PathLike[str]) -> Path | None:
+    """The file at a path, None if there is none, or the path is none."""
     try:
-        picture = Image.open(file)
-        _check_size(picture.size, what)
-        picture.load()
+        path = Path(source).expanduser()
+        return path if path.is_file() else None
+    except (OSError, RuntimeError):  # a name too long, no such user's home
+        return None
+
+
+def _open(file: Any, what: str) -> Image.Image:
+    with _decoding(what):
+        return _to_rgb(Image.open(file), what)
+
+
+@contextmanager
+def _decoding(what: str) -> Iterator[None]:
+    """Turn what a decoder raises into an ImageError."""
+    try:
+        yield
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -105,10 +121,7 @@ def _open(file: Any, what: str) -> Image.Image:
             f"{_capital(what)} is not a picture in a format that can be read (PNG, JPEG, WebP, GIF, TIFF, BMP ...)."
         ) from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError ...
-        raise ImageError(
-            f"{_capital(what)} is a broken or truncated picture ({error}); save or copy it again."
-        ) from error
-    return _to_rgb(picture, what)
+        raise ImageError(f"{_capital(what)} is broken or truncated ({error}): save or copy it again.") from error
 
 
 def _check_size(size: tuple[int, int], what: str) -> None:
@@ -125,19 +138,24 @@ def _too_large(what: str, size: str = "") -> str:
 
 def _to_rgb(picture: Image.Image, what: str) -> Image.Image:
     _check_size(picture.size, what)
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        # Pillow clips these modes at 255; numpy scales them.
-        pixels = np.asarray(picture)
-        if picture.mode == "I":
-            deepest = int(pixels.max(initial=0))
-            kind = np.uint8 if deepest < 2**8 else np.uint16
-            pixels = pixels.clip(0).astype(kind) if deepest < 2**16 else pixels.clip(0) / deepest
-        return _from_array(pixels, what)
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return picture.convert("RGB")
+    with _decoding(what):  # a picture that is open is not yet read
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+            return _from_array(_deep_pixels(picture), what)
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        return picture.convert("RGB")
+
+
+def _deep_pixels(picture: Image.Image) -> np.ndarray:
+    """The pixels of a mode with more than 8 bits, which Pillow would clip at 255 and numpy scales."""
+    pixels = np.asarray(picture)
+    if picture.mode == "I":
+        deepest = int(pixels.max(initial=0))
+        kind = np.uint8 if deepest < 2**8 else np.uint16
+        return pixels.clip(0).astype(kind) if deepest < 2**16 else pixels.clip(0) / deepest
+    return pixels
 
 
 def _channels_last(tensor: torch.Tensor) -> np.ndarray:
@@ -166,6 +184,10 @@ def _to_bytes(pixels: np.ndarray, what: str) -> np.ndarray:
         return pixels.astype(np.uint8) * 255
     if pixels.dtype == np.uint16:
         return (pixels // 257).astype(np.uint8)
+    if pixels.dtype.kind not in "iuf":
+        raise ImageError(
+            f"{_capital(what)} holds {pixels.dtype} values: pixels are integers or floating-point numbers."
+        )
     low, high = float(pixels.min()), float(pixels.max())
     if not np.isfinite([low, high]).all():
         raise ImageError(f"{_capital(what)} holds NaN or infinite pixels: mend them first, with numpy.nan_to_num say.")

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from nbcnnviz.core.errors import ImageError, NetworkError, UnknownClassError, UnknownLayerError
 from nbcnnviz.core.images import load_image
-from nbcnnviz.core.layers import Layer
+from nbcnnviz.core.layers import Layer, has_channels_last
 from nbcnnviz.core.preprocess import Preprocess, Unprocess, applied
-from nbcnnviz.core.recording import Activation, Recording, record, scores_of
+from nbcnnviz.core.recording import Activation, Recorder, Recording, scores_of
 from nbcnnviz.core.replica import unwrapped
 from nbcnnviz.core.trace import Trace
 
@@ -138,6 +138,24 @@ class Network:
         x = self.batch(images)
         return Trace(self, self._run(x, layers))
 
+    def again(self, layers: Collection[str] | None = (), *, stop: bool = False) -> Callable[[Tensor], Trace]:
+        """A function that traces one preprocessed batch (N, C, H, W) after the other, faster than `trace`.
+
+        It keeps one replica of the module, which shares its weights; only the input has a gradient.
+
+        Parameters
+        ----------
+        layers
+            Names of the layers to keep, None for all.
+        stop
+            Whether each pass ends as soon as the last of ``layers`` has returned; such a trace has no scores.
+        """
+        for name in layers or ():
+            if name not in self.layers:
+                raise self.unknown_layer(name)
+        recorder = Recorder(unwrapped(self.module), layers, parameters=False, stop=stop)
+        return lambda x: Trace(self, self._recorded(recorder, x))
+
     def batch(self, images: Any) -> Tensor:
         """Pictures as the module takes them: (N, C, H, W), of its type, on its device. See `trace`."""
         if isinstance(images, Tensor) and images.ndim == 4:
@@ -191,11 +209,14 @@ class Network:
         return layer in self.layers and self.layers[layer].channels_last
 
     def _run(self, x: Tensor, layers: Collection[str] | None = None, differentiable: bool = True) -> Recording:
+        return self._recorded(Recorder(unwrapped(self.module), layers), x, differentiable)
+
+    def _recorded(self, recorder: Recorder, x: Tensor, differentiable: bool = True) -> Recording:
         try:
-            return record(unwrapped(self.module), x, layers, differentiable)
+            return recorder(x, differentiable)
         except (torch.OutOfMemoryError, NetworkError):
             raise
-        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, NotImplementedError) as error:
+        except Exception as error:  # the user's code may raise anything
             raise NetworkError(
                 f"The network failed on an input of shape {tuple(x.shape)}: {_first_sentence(error)}"
             ) from error
@@ -222,11 +243,14 @@ class Network:
 
     def _layers_of(self, recording: Recording) -> dict[str, Layer]:
         modules = dict(unwrapped(self.module).named_modules())
-        layers = {}
+        layers: dict[str, Layer] = {}
+        before = None
         for name, activation in recording.activations.items():
             module = modules[name.partition(":")[0]]
             own = tuple(f"{name.partition(':')[0]}.{n}" for n, _ in module.named_parameters(recurse=False))
-            layers[name] = Layer(name, type(module).__name__, tuple(activation.output.shape[1:]), own)
+            kind, shape = type(module).__name__, tuple(activation.output.shape[1:])
+            last = has_channels_last(kind, shape, self.input_shape[1:], before)
+            before = layers[name] = Layer(name, kind, shape, own, last)
         return layers
 
     def _last_maps(self, recording: Recording) -> str | None:

@@ -63,16 +63,31 @@ def applied(preprocess: Callable[[Image.Image], Tensor], picture: Image.Image) -
 class Unprocess:
     """The inverse of a preprocess in colour: from a network's input back to pixels in [0, 1].
 
-    A normalisation is affine in each channel, so its values for a black and for a white picture tell all about it,
-    whoever wrote it.
+    A normalisation is affine in a pixel's colour, so its values for a few plain pictures tell all about it, whoever
+    wrote it and whichever channel it puts first.
+
+    Attributes
+    ----------
+    black : Tensor
+        The input (C,) for black, float64; empty where the preprocess is not invertible.
+    inverse : Tensor
+        What takes an input less that of black to red, green and blue, (3, C).
     """
 
     def __init__(self, preprocess: Callable[[Image.Image], Tensor]) -> None:
-        black, white = (
-            applied(preprocess, Image.new("RGB", (64, 64), colour)).double().mean((1, 2))
-            for colour in ("black", "white")
-        )
-        self._black, self._white = black, white
+        self.black, self.inverse = torch.zeros(0), torch.zeros(3, 0)
+        try:
+            black, white, *primaries = (
+                applied(preprocess, Image.new("RGB", (64, 64), colour)).double().mean((1, 2)).cpu()
+                for colour in ("#000000", "#ffffff", "#ff0000", "#00ff00", "#0000ff")
+            )
+        except ImageError:  # a network that takes no pictures, only tensors
+            return
+        from_rgb = torch.stack(primaries, 1) - black[:, None]
+        if len(black) == 3 and torch.linalg.matrix_rank(from_rgb) == 3:
+            self.black, self.inverse = black, torch.linalg.inv(from_rgb)
+        elif len(black) == 1 and white != black:
+            self.black, self.inverse = black, (1 / (white - black)).expand(3, 1)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Pixels (N, 3, H, W) in [0, 1], float32, of an input (N, C, H, W).
@@ -80,14 +95,11 @@ class Unprocess:
         Channels that are neither one (grey) nor three (RGB) are shown as their mean, scaled to [0, 1].
         """
         x = x.detach().float()
-        span = (self._white - self._black).to(x)
-        if x.shape[1] == len(span) and bool((span.abs() > 1e-9).all()):
-            pixels = (x - self._black.to(x).view(-1, 1, 1)) / span.view(-1, 1, 1)
+        if x.shape[1] == len(self.black):
+            pixels = torch.einsum("pc,nchw->nphw", self.inverse.to(x), x - self.black.to(x).view(-1, 1, 1))
         else:
             low, high = x.aminmax()
-            pixels = (x - low) / (high - low).clamp_min(1e-12)
-        if pixels.shape[1] != 3:
-            pixels = pixels.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+            pixels = ((x - low) / (high - low).clamp_min(1e-12)).mean(1, keepdim=True).expand(-1, 3, -1, -1)
         return pixels.clamp(0, 1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,10 @@ class Activation:
 
 @dataclass(frozen=True)
 class Recording:
-    """A forward pass: the leaf it started from, its output, and the layers it went through, in order of return."""
+    """A forward pass: the leaf it started from, its output, and the layers it went through, in order of return.
+
+    The output is None where the pass stopped before it.
+    """
 
     input: Tensor
     output: Any
@@ -58,31 +62,70 @@ def record(
     differentiable
         Whether to keep the autograd graph, in which the input and every parameter require a gradient.
     """
-    # Inference mode would give tensors that autograd refuses, grad mode off a pass without a graph.
-    with torch.inference_mode(False), torch.set_grad_enabled(differentiable):
-        replica, parameters = replicate(module)
-        pass_ = _Pass()
+    return Recorder(module, layers)(x, differentiable)
+
+
+class Recorder:
+    """A module ready to be recorded again and again, on one replica of it; see `record`.
+
+    Parameters
+    ----------
+    layers
+        Names of the modules to keep; None keeps all.
+    parameters
+        Whether parameters require a gradient too, or the input alone.
+    stop
+        Whether to end the pass as soon as the last of ``layers`` has returned; the recording then has no output.
+    """
+
+    def __init__(
+        self, module: nn.Module, layers: Collection[str] | None = None, *, parameters: bool = True, stop: bool = False
+    ) -> None:
+        with torch.inference_mode(False):
+            replica, self._parameters, self._renew_buffers = replicate(module, parameters)
         names = None if layers is None else {called.partition(":")[0] for called in layers}
-        for name, submodule in replica.named_modules():
-            if name and (names is None or name in names):
-                submodule.register_forward_hook(pass_.hook(name))
-        leaf = x.detach().clone().requires_grad_(differentiable)
-        with Guard(pass_.before_write, own=[*parameters.values(), *module.buffers()]):
-            output = replica(leaf.clone())  # a clone, since a network may write over its input
-    return Recording(leaf, output, pass_.named(), parameters)
+        self._kept = [(n, m) for n, m in replica.named_modules() if n and (names is None or n in names)]
+        self._replica, self._layers, self._stop = replica, frozenset(layers or ()), stop
+        self._own = [*self._parameters.values(), *module.buffers()]
+
+    def __call__(self, x: Tensor, differentiable: bool = True) -> Recording:
+        """The forward pass of ``x`` (N, C, H, W)."""
+        pass_ = _Pass(self._layers, self._stop)
+        # Inference mode would give tensors that autograd refuses, grad mode off a pass without a graph.
+        with torch.inference_mode(False), torch.set_grad_enabled(differentiable), ExitStack() as hooks:
+            for name, module in self._kept:
+                hooks.callback(module.register_forward_hook(pass_.hook(name)).remove)
+            leaf = x.detach().clone().requires_grad_(differentiable)
+            self._renew_buffers()
+            output = None
+            with suppress(_Enough), Guard(pass_.before_write, own=self._own):
+                output = self._replica(leaf.clone())  # a clone, since a network may write over its input
+        return Recording(leaf, output, pass_.named(), self._parameters)
+
+
+class _Enough(BaseException):
+    """Ends a forward pass that has returned all it was run for; no Exception, so that no network catches it."""
 
 
 class _Pass:
     """What the hooks of one forward pass share."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: Collection[str], stop: bool) -> None:
         self._calls: list[tuple[str, Activation]] = []
         self._by_storage: dict[int, list[Activation]] = {}
+        self._count: Counter[str] = Counter()
+        self._awaited = set(layers) if stop else None
+        self._called_by_number = {called.partition(":")[0] for called in layers if ":" in called}
 
     def hook(self, name: str) -> Any:
         def keep(module: nn.Module, args: Any, output: Any) -> None:
             if isinstance(output, Tensor) and output.is_floating_point():
                 self._calls.append((name, self._activation(output)))
+            if self._awaited is not None:
+                self._awaited -= {name, f"{name}:{self._count[name]}"}
+                self._count[name] += 1
+                if not self._awaited:
+                    raise _Enough
 
         return keep
 
@@ -116,7 +159,8 @@ class _Pass:
         seen: Counter[str] = Counter()
         named = {}
         for name, activation in self._calls:
-            named[name if total[name] == 1 else f"{name}:{seen[name]}"] = activation
+            numbered = total[name] > 1 or name in self._called_by_number
+            named[f"{name}:{seen[name]}" if numbered else name] = activation
             seen[name] += 1
         return named
 

@@ -2,12 +2,14 @@
 
 Hooks, evaluation mode and gradients are set on the replica, so the user's modules are never touched, not even for the
 length of a forward pass: they may be training in another thread meanwhile. A replica is made for each pass, so that
-it shows the network as it is now; it costs a few microseconds a module and no memory for tensors.
+it shows the network as it is now; it costs a few microseconds a module and no memory, but for the buffers that a
+forward pass may write to.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -31,18 +33,19 @@ def unwrapped(module: nn.Module) -> nn.Module:
             return module
 
 
-def replicate(module: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
-    """A replica in evaluation mode, and its parameters by the names they have in ``module``.
+def replicate(module: nn.Module, requires_grad: bool = True) -> tuple[nn.Module, dict[str, Tensor], Callable[[], None]]:
+    """A replica in evaluation mode, its parameters by the names they have in ``module``, and what renews its buffers.
 
     Every floating-point parameter is a leaf of its own that shares the storage of the user's and requires a
-    gradient, whether the user's is frozen or not.
+    gradient, or none does, whether the user's are frozen or not. Buffers share the user's storage too; what renews
+    them, to be called before each pass, gives copies to the modules whose forward may write to them.
     """
     replicas: dict[nn.Module, nn.Module] = {}
     leaves: dict[nn.Parameter, nn.Parameter] = {}
 
     def leaf(parameter: nn.Parameter) -> nn.Parameter:
         if parameter not in leaves:
-            differentiable = parameter.is_floating_point() or parameter.is_complex()
+            differentiable = requires_grad and (parameter.is_floating_point() or parameter.is_complex())
             leaves[parameter] = nn.Parameter(_usable(parameter.detach()), requires_grad=differentiable)
         return leaves[parameter]
 
@@ -56,13 +59,28 @@ def replicate(module: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
         state["_forward_hooks"] = OrderedDict(original._forward_hooks)
         state["_backward_hooks"] = OrderedDict()
         state["_backward_pre_hooks"] = OrderedDict()
-        state["_buffers"] = {n: b if b is None else _usable(b) for n, b in original._buffers.items()}
+        state["_compiled_call_impl"] = None  # what ``module.compile()`` set: it runs the original
+        state["_buffers"] = {n: b if b is None else _usable(b.detach()) for n, b in original._buffers.items()}
         state["_parameters"] = {n: p if p is None else leaf(p) for n, p in original._parameters.items()}
         state["_modules"] = {n: m if m is None else replica(m) for n, m in original._modules.items()}
         return copy
 
+    def renew() -> None:
+        copies: dict[Tensor, Tensor] = {}  # a buffer that two modules share stays shared
+        for original, copy in stateful:
+            for name, own in original._buffers.items():
+                if own is not None and own not in copies:
+                    copies[own] = own.detach().clone()
+                copy._buffers[name] = None if own is None else copies[own]
+
     top = replica(module)
-    return top, {name: leaves[p] for name, p in module.named_parameters(remove_duplicate=False)}
+    stateful = [(original, copy) for original, copy in replicas.items() if original._buffers and _may_write(original)]
+    return top, {name: leaves[p] for name, p in module.named_parameters(remove_duplicate=False)}, renew
+
+
+def _may_write(module: nn.Module) -> bool:
+    """Whether a module's forward pass may write to its buffers in evaluation mode."""
+    return not type(module).__module__.startswith("torch.nn.modules.")
 
 
 def _usable(tensor: Tensor) -> Tensor:

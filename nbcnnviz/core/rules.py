@@ -17,7 +17,7 @@ the forward pass stays torch's own, and one retained graph serves all three rule
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Literal, get_args
 
@@ -32,10 +32,12 @@ Rule = Literal["gradient", "guided", "deconvnet"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
 Grads = tuple[Tensor | None, ...]
+Hook = Callable[[Node, set[Node]], RemovableHandle]
 
-# Nodes of activations that are rectifiers whatever their arguments ...
+# Nodes of activations that are rectifiers whatever their arguments, less the number that tells variants apart (in-place
+# calls have one of their own) ...
 _ALWAYS = frozenset(
-    f"{name}Backward0"
+    f"{name}Backward"
     for name in (
         *("Relu", "LeakyRelu", "PreluKernel", "RreluWithNoise", "Hardtanh"),
         *("Elu", "Celu", "Silu", "Gelu", "Mish", "Hardswish", "Softplus"),
@@ -43,16 +45,15 @@ _ALWAYS = frozenset(
 )
 # ... and those that are one only when they cut at zero, with the saved argument that tells.
 _AT_ZERO = {
-    "ClampBackward0": "_saved_min",
-    "ClampBackward1": "_saved_min",
-    "ClampMinBackward0": "_saved_min",
-    "ThresholdBackward0": "_saved_threshold",
+    "ClampBackward": "_saved_min",
+    "ClampMinBackward": "_saved_min",
+    "ThresholdBackward": "_saved_threshold",
 }
 
 
 def is_rectifier(node: Node) -> bool:
     """Whether a node of the autograd graph is the backward of a rectifier."""
-    name = node.name()
+    name = node.name().rstrip("0123456789")
     if name in _ALWAYS:
         return True
     if name not in _AT_ZERO:
@@ -70,11 +71,28 @@ def ruling(rule: Rule, roots: Iterable[Tensor]) -> Iterator[set[Node]]:
     """
     if rule not in RULES:
         raise UnknownOptionError(rule, RULES, f"The rules are {', '.join(RULES)}.")
+    with _hooked(_HOOKS.get(rule), roots) as governed:
+        yield governed
+
+
+@contextmanager
+def waking(roots: Iterable[Tensor]) -> Iterator[set[Node]]:
+    """Let gradient through wholly dead rectifiers while the context lasts; yields those met, as `ruling` does.
+
+    A rectifier that returns nothing of what arrives for a picture (``g f'(x) = 0`` everywhere) passes on ``relu(g)``,
+    which is what would wake it; any other, the plain ``g f'(x)``.
+    """
+    with _hooked(_waking, roots) as governed:
+        yield governed
+
+
+@contextmanager
+def _hooked(hook: Hook | None, roots: Iterable[Tensor]) -> Iterator[set[Node]]:
     governed: set[Node] = set()
     with ExitStack() as hooks:
-        for node in _nodes(roots) if rule != "gradient" else ():
-            if is_rectifier(node):
-                hooks.callback(_HOOKS[rule](node, governed).remove)
+        if hook is not None:
+            for node in filter(is_rectifier, _nodes(roots)):
+                hooks.callback(hook(node, governed).remove)
         yield governed
 
 
@@ -94,7 +112,21 @@ def _deconvnet(node: Node, governed: set[Node]) -> RemovableHandle:
     return node.register_hook(pass_on_what_arrived)
 
 
-_HOOKS = {"guided": _guided, "deconvnet": _deconvnet}
+def _waking(node: Node, governed: set[Node]) -> RemovableHandle:
+    def wake_the_dead(grad_inputs: Grads, grad_outputs: Grads) -> Grads:
+        governed.add(node)
+        passed, arrived = grad_inputs[0], grad_outputs[0]
+        if passed is None or arrived is None:
+            return grad_inputs
+        alive = passed.flatten(1).any(1)
+        if bool(alive.all()):
+            return grad_inputs
+        return (torch.where(alive.view(-1, *[1] * (passed.ndim - 1)), passed, arrived.relu()), *grad_inputs[1:])
+
+    return node.register_hook(wake_the_dead)
+
+
+_HOOKS: dict[str, Hook] = {"guided": _guided, "deconvnet": _deconvnet}
 
 
 def _rectified(grad: Tensor | None, grads: Grads) -> Grads:

@@ -6,10 +6,13 @@ pass gives each its own gradient.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, Union
 
+import torch
 from torch import Tensor
 
 from nbcnnviz.core.errors import FilterRangeError, GradientError, MethodNotApplicableError, UnknownClassError
@@ -21,8 +24,43 @@ Target = Callable[["Trace"], Tensor]
 TargetLike = Union[int, str, Target, None]
 
 
+class _Term:
+    """What adds, subtracts, and multiplies with numbers: gradients are linear, and so are their targets."""
+
+    def __add__(self, other: _Term) -> Combination:
+        return Combination((*_terms(self), *_terms(other))) if isinstance(other, _Term) else NotImplemented
+
+    def __sub__(self, other: _Term) -> Combination:
+        return self + -1 * other if isinstance(other, _Term) else NotImplemented
+
+    def __mul__(self, number: float) -> Combination:
+        if not isinstance(number, (int, float)):
+            return NotImplemented
+        return Combination(tuple((number * weight, target) for weight, target in _terms(self)))
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Combination:
+        return -1 * self
+
+
+def _terms(target: _Term) -> tuple[tuple[float, Any], ...]:
+    return target.terms if isinstance(target, Combination) else ((1, target),)
+
+
 @dataclass(frozen=True)
-class ClassScore:
+class Combination(_Term):
+    """A sum of targets, each times a number: what ``a - 0.5 * b`` makes."""
+
+    terms: tuple[tuple[float, Any], ...]
+
+    def __call__(self, trace: Trace) -> Tensor:
+        """The scalar, summed over the batch."""
+        return torch.stack([weight * target(trace) for weight, target in self.terms]).sum()
+
+
+@dataclass(frozen=True)
+class ClassScore(_Term):
     """The unnormalised score (logit) of a class, by index or name; a tuple names one class a picture."""
 
     index: int | str | tuple[int | str, ...]
@@ -46,7 +84,7 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
-class Channel:
+class Channel(_Term):
     """The mean over space of one channel of a layer's output."""
 
     layer: str
@@ -54,11 +92,12 @@ class Channel:
 
     def __call__(self, trace: Trace) -> Tensor:
         """The scalar, summed over the batch."""
-        return channel_of(trace, self.layer, self.channel).flatten(1).mean(1).sum()
+        maps = channel_of(trace, self.layer, self.channel)
+        return maps.reshape(len(maps), -1).mean(1).sum()
 
 
 @dataclass(frozen=True)
-class Unit:
+class Unit(_Term):
     """One unit: a place (y, x) of one channel of a layer's output; of a layer without places, a channel alone."""
 
     layer: str
@@ -80,7 +119,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class LayerEnergy:
+class LayerEnergy(_Term):
     """The mean of the squares of a layer's output."""
 
     layer: str
@@ -109,12 +148,12 @@ def as_target(target: TargetLike, trace: Trace) -> Target:
     """The target meant: a class by index or name, a callable as it is, None for each picture's own top class."""
     if target is None:
         return ClassScore(tuple(trace.scores.argmax(1).tolist()))
-    if isinstance(target, (int, str)) or (hasattr(target, "__index__") and not isinstance(target, Tensor)):
-        return ClassScore(target if isinstance(target, str) else target.__index__())
-    if isinstance(target, Tensor) and target.numel() == 1 and not target.is_floating_point():
-        return ClassScore(int(target))
+    if isinstance(target, str):
+        return ClassScore(target)
     if callable(target):
         return target
+    with suppress(TypeError):  # numpy's integers and tensors of one are indices too
+        return ClassScore(operator.index(target))
     raise UnknownClassError(
         target, (), "A target is a class index or name, a Channel, a Unit, a LayerEnergy or a function of the trace."
     )
@@ -145,4 +184,6 @@ def describe(target: Target, trace: Trace) -> str:
         return f"unit ({target.channel}, {target.y}, {target.x}) of {target.layer}"
     if isinstance(target, LayerEnergy):
         return f"energy of {target.layer}"
+    if isinstance(target, Combination):
+        return " + ".join(f"{weight:g} x {describe(term, trace)}" for weight, term in target.terms)
     return getattr(target, "__name__", type(target).__name__)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nbcnnviz.core.errors import GradientError, MethodNotApplicableError, UnknownOptionError
+from nbcnnviz.core.errors import GradientError, MethodNotApplicableError, StaleTraceError, UnknownOptionError
 from nbcnnviz.core.preprocess import to_pictures
 from nbcnnviz.core.recording import Recording, scores_of
 from nbcnnviz.core.rules import RULES, Rule, ruling
@@ -47,8 +47,6 @@ class Trace:
         What was run.
     input : Tensor
         The preprocessed batch (N, C, H, W), a leaf of the graph.
-    scores : Tensor
-        The unnormalised class scores (N, K), part of the graph.
     parameters : Mapping[str, Tensor]
         The network's parameters as the graph has them: leaves that share the memory of the user's.
     """
@@ -56,8 +54,8 @@ class Trace:
     def __init__(self, network: Network, recording: Recording) -> None:
         self.network = network
         self.input = recording.input
-        self.scores = scores_of(recording.output)
         self.parameters = recording.parameters
+        self._scores = None if recording.output is None else scores_of(recording.output)
         self._activations = recording.activations
         self._lock = Lock()  # a rule is set on the shared graph: one backward pass at a time
 
@@ -73,6 +71,26 @@ class Trace:
     def layers(self) -> tuple[str, ...]:
         """The layers kept, in the order in which they returned."""
         return tuple(self._activations)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the pass ran to its end, so that there are scores."""
+        return self._scores is not None
+
+    @property
+    def scores(self) -> Tensor:
+        """The unnormalised class scores (N, K), part of the graph.
+
+        Raises
+        ------
+        GradientError
+            If the pass was made to stop at a layer before them.
+        """
+        if self._scores is None:
+            raise GradientError(
+                f"This forward pass stopped at layer {self.layers[-1]!r}, before the class scores: let it run to its end."
+            )
+        return self._scores
 
     def __getitem__(self, layer: str) -> Tensor:
         """A layer's output as the layer returned it, part of the graph: (N, C, h, w) for a stack of maps.
@@ -185,7 +203,7 @@ class Trace:
             except RuntimeError as error:
                 if "modified by an inplace operation" not in str(error):
                     raise
-                raise GradientError(
+                raise StaleTraceError(
                     "The network's weights, or an output of it, changed since this trace was made: make a new trace."
                 ) from error
         found = {name: grad for name, grad in zip(names, grads, strict=True) if grad is not None}
@@ -212,6 +230,8 @@ class Trace:
             return edge
         if name in self.parameters:
             if not self.parameters[name].requires_grad:
-                raise GradientError(f"Parameter {name!r} holds integers: it has no gradient.")
+                raise GradientError(
+                    f"Parameter {name!r} has no gradient: it holds integers, or this pass was made for the input's alone."
+                )
             return self.parameters[name]
         raise self.network.unknown_layer(name, [*self._activations, *self.parameters])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -23,11 +24,13 @@ from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.controls import Act, Controls
 from nbcnnviz.explorer.panels.explain import ExplainPanel
 from nbcnnviz.explorer.panels.predictions import PredictionsPanel
-from nbcnnviz.explorer.runner import Runner
+from nbcnnviz.explorer.runner import FRAMES_A_SECOND, Runner
 from nbcnnviz.explorer.selection import Selection
 from nbcnnviz.zoo import load_network
 
 PANELS = ("explain", "predictions")
+
+_WARM_UP = 4
 
 
 class UnknownPanelError(UnknownNameError):
@@ -74,7 +77,9 @@ class Explorer(w.VBox):
         self._shown_trace: Trace | None = None
         self._publishing = threading.RLock()
         self._began = 0.0
+        self._at_work: object | None = None  # a token of the job whose answer is awaited
         self._timer: threading.Timer | None = None
+        self._warm: weakref.WeakSet[Network] = weakref.WeakSet()
 
         self._explain = ExplainPanel()
         self._predictions = PredictionsPanel(lambda index: self._attempt(lambda: selection.set_trait("target", index)))
@@ -171,6 +176,17 @@ class Explorer(w.VBox):
             trace = self._trace_for(request)
             yield trace
             yield from attribute.stream(trace, **question)
+        self._warm_up(trace)
+
+    def _warm_up(self, trace: Trace) -> None:
+        """Run a network that is new a few times: a process's first passes are many times slower than the others."""
+        if trace.network in self._warm:
+            return
+        for _ in range(_WARM_UP):
+            if self._runner.given_up():
+                return
+            trace.gradient()
+        self._warm.add(trace.network)
 
     def _trace_for(self, request: _Request) -> Trace:
         """The trace of the request's picture; the last one, if it is that."""
@@ -185,9 +201,15 @@ class Explorer(w.VBox):
         return trace
 
     def _load_and_select(self, name: str) -> Generator[Any, None, None]:
+        told_at = 0.0
+
         def progress(done: int, total: int) -> None:
+            nonlocal told_at
             if self._runner.given_up():
                 raise _LoadStoppedError(f"Loading {name} was stopped.")
+            if time.monotonic() - told_at < 1 / FRAMES_A_SECOND:
+                return
+            told_at = time.monotonic()
             self._tell(f"Downloading {name}: {done / 1e6:.0f} of {total / 1e6:.0f} MB", done, total)
 
         self._tell(f"Loading {name} ...")
@@ -200,21 +222,32 @@ class Explorer(w.VBox):
 
     def _started(self) -> None:
         self._began = time.perf_counter()
+        self._at_work = token = object()
         # Most answers are there before anyone could read that they are awaited; a message less, they are there sooner.
-        self._timer = threading.Timer(0.2, self._tell, ("Computing ...",))
+        self._timer = threading.Timer(0.2, self._still, (token,))
         self._timer.daemon = True
         self._timer.start()
 
+    def _still(self, token: object) -> None:
+        with self._publishing:
+            if self._at_work is token and not self._explain.widget.running:
+                self._tell("Computing ...")
+
     def _ended(self, error: Exception | None, stopped: bool) -> None:
-        took = (time.perf_counter() - self._began) * 1000
+        if self._at_work is not None:
+            self._finish("Stopped" if stopped or error is not None else "")
+        if error is not None and not isinstance(error, _LoadStoppedError):
+            self._fail(error)
+
+    def _finish(self, status: str) -> None:
+        """Say that the answer is there, or that none will come."""
         with self._publishing, self._explain.widget.hold_sync():
+            self._at_work = None
             if self._timer is not None:
                 self._timer.cancel()
             self._explain.widget.running = False
             self._explain.widget.step = self._explain.widget.steps = 1
-            self._explain.widget.status = "Stopped" if stopped else f"{took:.0f} ms on {self.selection.network.device}"
-        if error is not None and not isinstance(error, _LoadStoppedError):
-            self._fail(error)
+            self._explain.widget.status = status
 
     def _shown(self, frame: Any) -> None:
         with self._publishing:
@@ -225,7 +258,11 @@ class Explorer(w.VBox):
                     self._predictions.show(frame)
             elif isinstance(frame, Attribution):
                 self.result, self.error = frame, None
-                self._explain.show(frame)
+                with self._explain.widget.hold_sync():
+                    self._explain.show(frame)
+                    if frame.step == frame.steps:
+                        took = (time.perf_counter() - self._began) * 1000
+                        self._finish(f"{took:.0f} ms on {frame.trace.network.device}")
                 classes = frame.target.indices(frame.trace) if isinstance(frame.target, ClassScore) else (None,)
                 self._predictions.mark(classes[0])
 

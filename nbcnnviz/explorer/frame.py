@@ -74,11 +74,11 @@ class PanelFrame(anywidget.AnyWidget):
             self.values, self.shape = b"", [0, 0]
             self.low = self.high = 0.0
 
-    def show_map(self, values: Tensor, scale: Scale, cut: bool, colours: str) -> None:
-        """Show a map (h, w) on a colour scale; ``cut`` says that larger values are shown as the scale's end."""
+    def show_map(self, values: Tensor, scale: Scale, colours: str) -> None:
+        """Show a map (h, w) on a colour scale."""
         with self.hold_sync():
             self.values, self.shape = to_bytes(values, scale).tobytes(), list(values.shape)
-            self.low, self.high, self.cut = scale.low, scale.high, cut
+            self.low, self.high, self.cut = scale.low, scale.high, scale.cut
             self.colours = colours
 
     def mark(self, draw: Draw) -> None:

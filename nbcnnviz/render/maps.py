@@ -12,13 +12,20 @@ from torch import Tensor
 
 from nbcnnviz.render.colours import default_for, lookup_table
 
+_PIXELWISE = 64
+_QUANTILE = 0.99
+
 
 @dataclass(frozen=True)
 class Scale:
-    """The values at the two ends of a colour scale; ``low`` is zero, or ``-high`` for a signed map."""
+    """The values at the two ends of a colour scale; ``low`` is zero, or ``-high`` for a signed map.
+
+    ``cut`` says that the scale ends below the largest value, and larger ones are shown as its end.
+    """
 
     low: float
     high: float
+    cut: bool = False
 
     @property
     def signed(self) -> bool:
@@ -32,7 +39,16 @@ class Scale:
         high = float(magnitudes.quantile(quantile) if quantile < 1 else magnitudes.max())
         # A map that is zero but for a few places has no quantile to speak of.
         high = high if high > 0 else float(magnitudes.max())
-        return cls(-high if bool((values < 0).any()) else 0.0, high)
+        return cls(-high if bool((values < 0).any()) else 0.0, high, cut=high < float(magnitudes.max()))
+
+    @classmethod
+    def to_show(cls, values: Tensor) -> Scale:
+        """The scale that shows a map (h, w) best.
+
+        Up to its largest magnitude for the coarse map of a layer. In a map of single pixels a few are many times as
+        strong as all others, which would look like nothing: up to the magnitude that one in a hundred exceeds.
+        """
+        return cls.of(values, quantile=_QUANTILE if min(values.shape) >= _PIXELWISE else 1.0)
 
 
 def flat(values: Tensor) -> Tensor:
@@ -75,8 +91,8 @@ def overlay(picture: Image.Image, values: Tensor, *, opacity: float = 0.6, colou
     picture shows unchanged.
     """
     size = (picture.height, picture.width)
-    map_ = upscaled(flat(values[None]).unsqueeze(1), size)[0, 0]
-    scale = Scale.of(map_)
+    native = flat(values[None]).unsqueeze(1)
+    scale, map_ = Scale.to_show(native[0, 0]), upscaled(native, size)[0, 0]
     if scale.high == 0:
         return picture.copy()
     alpha = (map_.abs() / scale.high).clamp(0, 1).mul(opacity).cpu().numpy()[..., None]

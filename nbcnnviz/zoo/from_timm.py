@@ -35,7 +35,10 @@ def load(name: str, pretrained: bool, file: Path | None, progress: Progress | No
         raise UnknownNetworkError(f"timm:{name}", [f"timm:{n}" for n in timm.list_models()])
     if file is not None:
         state = read_state(file)
-        module = timm.create_model(name, num_classes=count_classes(state))
+        module = timm.create_model(name)
+        count = count_classes(state, module) or module.num_classes
+        if count != module.num_classes:
+            module = timm.create_model(name, num_classes=count)
         fill(module, state, repr(file.name))
         return with_data_of(module)
     try:

@@ -29,14 +29,18 @@ def load(name: str, pretrained: bool, file: Path | None, progress: Progress | No
     published = _published(name)
     classes = list(published.meta["categories"])
     if pretrained:
-        state = read_state(download(published.url, progress))
-    elif file is not None:
-        state = read_state(file)
-    else:
-        return _build(name, len(classes)), published.transforms(), classes
-    count = len(classes) if pretrained else count_classes(state)
-    module = _build(name, count)
-    fill(module, state, f"{published.url.rpartition('/')[2] if file is None else file.name!r}")
+        file = download(published.url, progress)
+    state = None if file is None else read_state(file)
+    module = _build(name, len(classes))
+    if file is None or state is None:
+        return module, published.transforms(), classes
+    count = count_classes(state, module) or len(classes)
+    if count != len(classes):
+        module = _build(name, count)
+    if hasattr(module, "transform_input"):
+        # GoogLeNet and Inception learnt on pixels in [-1, 1]: with their weights they turn ImageNet's scale into that.
+        module.transform_input = True  # type: ignore[assignment]
+    fill(module, state, repr(file.name))
     return module, published.transforms(), classes if count == len(classes) else None
 
 

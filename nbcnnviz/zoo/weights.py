@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 from urllib.parse import urlparse
 
@@ -36,7 +38,7 @@ def download(url: str, progress: Progress | None = None) -> Path:
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{id(progress)}.partial")
+    partial = path.with_suffix(f".{os.getpid()}-{get_ident()}.partial")
     digest = hashlib.sha256()
     try:
         with urllib.request.urlopen(url, timeout=20) as answer, partial.open("wb") as file:
@@ -50,6 +52,10 @@ def download(url: str, progress: Progress | None = None) -> Path:
                 report(done, total)
             if close:
                 close()
+        if done < total:
+            raise WeightsUnavailableError(
+                f"The download of {path.name} broke off at {done} of {total} bytes: try again."
+            )
         expected = re.search(r"-([a-f0-9]{8,})\.", path.name)
         if expected and not digest.hexdigest().startswith(expected[1]):
             raise WeightsUnavailableError(f"The download of {path.name} came out damaged: try again.")
@@ -99,12 +105,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
-def count_classes(state: Mapping[str, Tensor]) -> int:
-    """How many classes the network of a state dict has: the rows of its last weight."""
-    weights = [tensor for name, tensor in state.items() if name.endswith("weight") and tensor.ndim >= 2]
-    if not weights:
-        raise WeightsUnavailableError("The file of weights has no weight matrix: it is not a classifier's.")
-    return weights[-1].shape[0]
+def count_classes(state: Mapping[str, Tensor], module: nn.Module) -> int:
+    """How many classes a state dict is for: the rows of what is the last weight of ``module``, of the same architecture.
+
+    Zero if it has no such weight. The state dict's own order tells nothing: safetensors sort by name.
+    """
+    *_, head = (name for name, own in module.state_dict().items() if name.endswith("weight") and own.ndim >= 2)
+    return state[head].shape[0] if head in state else 0
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:

@@ -109,7 +109,9 @@ class Sheet:
         self.page: Page = browser.new_page(viewport={"width": width, "height": height})
         self.complaints: list[str] = []
         self.sent = 0
-        self.page.on("console", lambda m: self.complaints.append(f"{m.text} ({m.location})") if m.type == "error" else None)
+        self.page.on(
+            "console", lambda m: self.complaints.append(f"{m.text} ({m.location})") if m.type == "error" else None
+        )
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("websocket", lambda socket: socket.on("framesent", self._count))
         self.page.goto(f"{lab.url}/lab/tree/{lab.notebook(*cells)}?reset")

@@ -60,7 +60,9 @@ def test_the_map_has_the_colours_that_python_gives_it(sheet):
     from nbcnnviz.render import Scale, coloured, to_bytes, upscaled
 
     values = result.values[0, 0]
-    places = upscaled(nv.attribute(trace).values.new_tensor(to_bytes(values, Scale.of(values)))[None, None], (224, 224))
+    places = upscaled(
+        nv.attribute(trace).values.new_tensor(to_bytes(values, Scale.to_show(values)))[None, None], (224, 224)
+    )
     expected = coloured(places[0, 0], Scale(0, 255)).astype(np.int16)
     shown = pixels(sheet, 2).reshape(224, 224, 4)[..., :3]
     assert np.abs(shown - expected).max() <= 8  # a step of the colour table, where rounding falls otherwise

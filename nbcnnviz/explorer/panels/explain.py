@@ -10,9 +10,6 @@ from nbcnnviz.explorer.frame import PanelFrame
 from nbcnnviz.explorer.surface import ring
 from nbcnnviz.render import Scale, default_for, flat
 
-_PIXELS = 64
-"""Maps at least this high are made of single pixels' gradients."""
-
 
 class ExplainPanel:
     """Shows attributions in a `PanelFrame`."""
@@ -28,13 +25,11 @@ class ExplainPanel:
     def show(self, result: Attribution) -> None:
         """Show a map, in the colours that fit its sign unless the reader chose others for such maps."""
         map_ = flat(result.values)[0]
-        # A few pixels' gradients are many times the others': scaled to the largest, the rest would be black.
-        cut = map_.shape[0] >= _PIXELS
-        scale = Scale.of(map_, quantile=0.995 if cut else 1.0)
+        scale = Scale.to_show(map_)
         colours = self.widget.colours if scale.signed == self._signed else default_for(scale.signed)
         self._signed = scale.signed
         with self.widget.hold_sync():
-            self.widget.show_map(map_, scale, cut, colours)
+            self.widget.show_map(map_, scale, colours)
             self.widget.caption = self._caption(result)
             self.widget.error = ""
             if result.steps > 1:

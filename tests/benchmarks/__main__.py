@@ -1,0 +1,54 @@
+"""``python -m tests.benchmarks [section ...] [--quick | --full] [--check]``."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Callable, Iterator
+
+import torch
+
+import nbcnnviz
+from tests.benchmarks import api, explorer
+from tests.benchmarks.table import Row, show
+
+# Each yields tables as (title, rows), given how many rounds to measure.
+SECTIONS: dict[str, Callable[[int], Iterator[tuple[str, list[Row]]]]] = {
+    "api": api.tables,
+    "explorer": explorer.tables,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description="Measure nbcnnviz beside other tools and its own bounds: ratios within one run on this machine.",
+    )
+    parser.add_argument("sections", nargs="*", metavar="section", help=f"of {', '.join(SECTIONS)}; default: all")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--quick", dest="rounds", action="store_const", const=7, help="7 rounds: some minutes")
+    length.add_argument("--full", dest="rounds", action="store_const", const=40, help="40 rounds: steadier figures")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if anything asked was missed")
+    parser.set_defaults(rounds=15)
+    options = parser.parse_args()
+    unknown = [name for name in options.sections if name not in SECTIONS]
+    if unknown:
+        parser.error(f"there is no section {unknown[0]!r}; there is {', '.join(SECTIONS)}")
+
+    print(
+        f"nbcnnviz {nbcnnviz.__version__}, torch {torch.__version__}, Python {platform.python_version()}, "
+        f"{torch.get_num_threads()} threads, {options.rounds} rounds, medians"
+    )
+    missed = 0
+    for name in options.sections or SECTIONS:
+        for title, rows in SECTIONS[name](options.rounds):
+            show(title, rows)
+            sys.stdout.flush()
+            missed += sum(row.met is False for row in rows)
+    print(f"\n{missed} missed" if missed else "\nall met")
+    return 1 if missed and options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

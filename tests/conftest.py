@@ -1,0 +1,30 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import nbcnnviz as nv
+
+# Small networks gain nothing by a second thread, and lose much where something else runs on the machine.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def bundled() -> nv.Network:
+    """The bundled network, loaded once."""
+    return nv.load_network(device="cpu")
+
+
+def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """The largest difference, over the largest magnitude expected."""
+    assert found.shape == expected.shape
+    found, expected = found.detach(), expected.detach()
+    assert expected.abs().max() > 0, "an all-zero map compares with nothing"
+    return float((found - expected).abs().max() / expected.abs().max())
