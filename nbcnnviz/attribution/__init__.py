@@ -32,8 +32,8 @@ class _Attribute:
         Parameters
         ----------
         source, image
-            A network and a picture (or a list, or a preprocessed batch), whose forward pass keeps only the layers that
-            this question needs; or a trace alone, whose forward pass then serves any number of questions.
+            A network and a picture (or a list, or a preprocessed batch), whose forward pass keeps only what this question
+            needs; or a trace alone, whose forward pass then serves any number of questions.
         method
             A name from `nbcnnviz.methods`.
         target
@@ -92,7 +92,9 @@ class _Attribute:
             trace = source
         elif isinstance(source, Network):
             layer = layer or _where(chosen, source, target)
-            trace = source.trace(image, layers=_needed(target, layer))
+            kept = _needed(target, layer)
+            from_layers = bool(kept) and layer != "input" and not chosen.needs_input
+            trace = source.trace(image, layers=kept, from_layers=from_layers)
         else:
             raise TypeError(f"attribute takes a Network or a Trace, not a {type(source).__name__}.")
         return chosen.run(trace, as_target(target, trace), layer, **options)

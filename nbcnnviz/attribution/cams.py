@@ -36,7 +36,7 @@ def grad_cam(trace: Trace, target: Target, layer: str) -> Frames:
     yield Attribution(_grad_cam(trace, target, layer), "grad_cam", target, layer, trace)
 
 
-@method("Guided Grad-CAM", family="cams", needs_layer=True, cost="B + B to the layer")
+@method("Guided Grad-CAM", family="cams", needs_layer=True, needs_input=True, cost="B + B to the layer")
 def guided_grad_cam(trace: Trace, target: Target, layer: str) -> Frames:
     """Guided backprop times Grad-CAM scaled up to the input (Selvaraju et al. 2017, section 3.2)."""
     where = _grad_cam(trace, target, layer)

@@ -27,6 +27,8 @@ class Method:
         ``"gradients"`` or ``"cams"``.
     needs_layer
         Whether it looks at a layer's maps; other methods look at the input unless told otherwise.
+    needs_input
+        Whether it goes down to the input even where it looks at a layer.
     cost
         What it takes, in forward (F) and backward (B) passes; the forward pass is shared by all methods of a trace.
     doc
@@ -41,6 +43,7 @@ class Method:
     title: str
     family: str
     needs_layer: bool
+    needs_input: bool
     cost: str
     doc: str
     run: Callable[..., Frames]
@@ -50,13 +53,17 @@ class Method:
 _METHODS: dict[str, Method] = {}
 
 
-def method(title: str, *, family: str, needs_layer: bool = False, cost: str) -> Callable[[Callable[..., Frames]], Any]:
+def method(
+    title: str, *, family: str, needs_layer: bool = False, needs_input: bool = False, cost: str
+) -> Callable[[Callable[..., Frames]], Any]:
     """Enter a generator of frames among the methods, under its own name."""
 
     def enter(run: Callable[..., Frames]) -> Callable[..., Frames]:
         options = {p.name: p.default for p in inspect.signature(run).parameters.values() if p.kind is p.KEYWORD_ONLY}
         name = run.__name__
-        _METHODS[name] = Method(name, title, family, needs_layer, cost, inspect.getdoc(run) or "", run, options)
+        _METHODS[name] = Method(
+            name, title, family, needs_layer, needs_input, cost, inspect.getdoc(run) or "", run, options
+        )
         return run
 
     return enter

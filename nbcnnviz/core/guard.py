@@ -50,6 +50,7 @@ class Guard(TorchFunctionMode):
         self._own_storages: dict[int, list[Tensor]] | None = None
         self._saved: dict[int, tuple[Tensor, Tensor]] = {}
         self._random_state: tuple[Tensor, list[Tensor]] | None = None
+        self._rewrote = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -64,11 +65,17 @@ class Guard(TorchFunctionMode):
             target = args[0] if args else kwargs.get("input")
             self._keep(target)
             if isinstance(target, Tensor) and target._is_view() and func.__name__.strip("_") in _RECTIFIERS:
+                self._rewrote = True
                 return target.copy_(_beside(func, writes, target.clone(), args, kwargs))
         elif func in _STATISTICS and _argument(args, kwargs, *_STATISTICS[func]):
             self._keep(args[1] if len(args) > 1 else kwargs.get("running_mean"))
             self._keep(args[2] if len(args) > 2 else kwargs.get("running_var"))
         return func(*args, **kwargs)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing was done so far that had to be undone, or done otherwise."""
+        return not self._saved and self._random_state is None and not self._rewrote
 
     def _keep(self, tensor: Any) -> None:
         if not isinstance(tensor, Tensor):

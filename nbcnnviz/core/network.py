@@ -59,7 +59,11 @@ class Network:
         taken unless told otherwise.
     input_shape : tuple[int, int, int]
         (C, H, W) of the input, as the preprocess makes it.
+    origin : str or None
+        The call of `load_network` that makes the network again, None where none does.
     """
+
+    origin: str | None = None
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Network:
         if not isinstance(module, nn.Module):
             raise NetworkError(f"A network is made of a torch.nn.Module, not of a {type(module).__name__}.")
         self.module = module
+        self._plain = False  # until a pass has been watched
         self.name = name or type(unwrapped(module)).__name__
         if preprocess is None:
             shape, recording = self._find_input_shape(size)
@@ -82,6 +87,7 @@ class Network:
             shape, recording = (grey.shape[0], grey.shape[1], grey.shape[2]), self._probe(grey[None])
             self.preprocess = preprocess
         self.input_shape: tuple[int, int, int] = shape
+        self._plain = recording.plain
         self.layers = self._layers_of(recording)
         self.last_maps = self._last_maps(recording)
         count = scores_of(recording.output).shape[1]
@@ -114,7 +120,7 @@ class Network:
         """From an input (N, C, H, W) back to pixels (N, 3, H, W) in [0, 1]."""
         return Unprocess(self.preprocess)
 
-    def trace(self, images: Any, *, layers: Collection[str] | None = None) -> Trace:
+    def trace(self, images: Any, *, layers: Collection[str] | None = None, from_layers: bool = False) -> Trace:
         """Record a forward pass.
 
         Parameters
@@ -124,6 +130,9 @@ class Network:
         layers
             Names of the layers to keep, None for all. Keeping few saves memory; the scores, and gradients with respect
             to input and parameters, are there always.
+        from_layers
+            Whether gradients are wanted from the first of ``layers`` on only, and not down to input and parameters: the
+            part before it then needs no graph, which saves time and memory.
 
         Raises
         ------
@@ -136,7 +145,7 @@ class Network:
             if name not in self.layers:
                 raise self.unknown_layer(name)
         x = self.batch(images)
-        return Trace(self, self._run(x, layers))
+        return Trace(self, self._run(x, layers, from_layers=from_layers))
 
     def again(self, layers: Collection[str] | None = (), *, stop: bool = False) -> Callable[[Tensor], Trace]:
         """A function that traces one preprocessed batch (N, C, H, W) after the other, faster than `trace`.
@@ -208,8 +217,15 @@ class Network:
         """Whether a layer returns (N, h, w, C) instead of (N, C, h, w)."""
         return layer in self.layers and self.layers[layer].channels_last
 
-    def _run(self, x: Tensor, layers: Collection[str] | None = None, differentiable: bool = True) -> Recording:
-        return self._recorded(Recorder(unwrapped(self.module), layers), x, differentiable)
+    def _run(
+        self,
+        x: Tensor,
+        layers: Collection[str] | None = None,
+        differentiable: bool = True,
+        from_layers: bool = False,
+    ) -> Recording:
+        recorder = Recorder(unwrapped(self.module), layers, from_layers=from_layers, plain=self._plain)
+        return self._recorded(recorder, x, differentiable)
 
     def _recorded(self, recorder: Recorder, x: Tensor, differentiable: bool = True) -> Recording:
         try:

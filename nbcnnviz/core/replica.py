@@ -33,19 +33,24 @@ def unwrapped(module: nn.Module) -> nn.Module:
             return module
 
 
-def replicate(module: nn.Module, requires_grad: bool = True) -> tuple[nn.Module, dict[str, Tensor], Callable[[], None]]:
+def replicate(
+    module: nn.Module, requires_grad: bool | None = True
+) -> tuple[nn.Module, dict[str, Tensor], Callable[[], None]]:
     """A replica in evaluation mode, its parameters by the names they have in ``module``, and what renews its buffers.
 
     Every floating-point parameter is a leaf of its own that shares the storage of the user's and requires a
-    gradient, or none does, whether the user's are frozen or not. Buffers share the user's storage too; what renews
+    gradient, or none does, whether the user's are frozen or not; where it does not matter (``requires_grad=None``, which
+    is quickest) they are the user's own. Buffers share the user's storage too; what renews
     them, to be called before each pass, gives copies to the modules whose forward may write to them.
     """
     replicas: dict[nn.Module, nn.Module] = {}
     leaves: dict[nn.Parameter, nn.Parameter] = {}
 
     def leaf(parameter: nn.Parameter) -> nn.Parameter:
+        if requires_grad is None and not parameter.is_inference():
+            return leaves.setdefault(parameter, parameter)
         if parameter not in leaves:
-            differentiable = requires_grad and (parameter.is_floating_point() or parameter.is_complex())
+            differentiable = bool(requires_grad) and (parameter.is_floating_point() or parameter.is_complex())
             leaves[parameter] = nn.Parameter(_usable(parameter.detach()), requires_grad=differentiable)
         return leaves[parameter]
 

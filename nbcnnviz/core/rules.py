@@ -49,6 +49,8 @@ _AT_ZERO = {
     "ClampMinBackward": "_saved_min",
     "ThresholdBackward": "_saved_threshold",
 }
+# Of all these, the ones whose derivative is 0 or 1: there ``relu(g) f' = relu(g f')``.
+_STEPS = frozenset({"ReluBackward", "HardtanhBackward", *_AT_ZERO})
 
 
 def is_rectifier(node: Node) -> bool:
@@ -96,18 +98,31 @@ def _hooked(hook: Hook | None, roots: Iterable[Tensor]) -> Iterator[set[Node]]:
         yield governed
 
 
+# What a node passes on is memory that it has just made and nobody else holds yet: it is rectified in place, since new
+# memory would cost more than the arithmetic.
+
+
 def _guided(node: Node, governed: set[Node]) -> RemovableHandle:
     def rectify_what_arrives(grad_outputs: Grads) -> Grads:
         governed.add(node)
-        return _rectified(grad_outputs[0], grad_outputs)
+        arrived = grad_outputs[0]
+        return (None if arrived is None else arrived.relu(), *grad_outputs[1:])
 
+    def rectify_what_is_passed_on(grad_inputs: Grads, grad_outputs: Grads) -> None:
+        governed.add(node)
+        if grad_inputs[0] is not None:
+            grad_inputs[0].relu_()
+
+    if node.name().rstrip("0123456789") in _STEPS:
+        return node.register_hook(rectify_what_is_passed_on)
     return node.register_prehook(rectify_what_arrives)
 
 
 def _deconvnet(node: Node, governed: set[Node]) -> RemovableHandle:
-    def pass_on_what_arrived(grad_inputs: Grads, grad_outputs: Grads) -> Grads:
+    def pass_on_what_arrived(grad_inputs: Grads, grad_outputs: Grads) -> None:
         governed.add(node)
-        return _rectified(grad_outputs[0], grad_inputs)
+        if grad_inputs[0] is not None and grad_outputs[0] is not None:
+            torch.clamp(grad_outputs[0], min=0, out=grad_inputs[0])
 
     return node.register_hook(pass_on_what_arrived)
 
@@ -127,11 +142,6 @@ def _waking(node: Node, governed: set[Node]) -> RemovableHandle:
 
 
 _HOOKS: dict[str, Hook] = {"guided": _guided, "deconvnet": _deconvnet}
-
-
-def _rectified(grad: Tensor | None, grads: Grads) -> Grads:
-    """``grads`` with ``relu(grad)`` in the first place; the others belong to a learned slope."""
-    return (None if grad is None else grad.relu(), *grads[1:])
 
 
 def _nodes(roots: Iterable[Tensor]) -> Iterator[Node]:

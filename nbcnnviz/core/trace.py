@@ -222,6 +222,10 @@ class Trace:
     def _source(self, name: str) -> Any:
         """What autograd calls the thing of this name."""
         if name == "input":
+            if not self.input.requires_grad:
+                raise GradientError(
+                    "This trace was made for gradients from a layer on: make one with nbcnnviz.Network.trace(image)."
+                )
             return self.input
         if name in self._activations:
             edge = self._activations[name].edge
