@@ -32,7 +32,7 @@ async function render({ model, el }: RenderProps<State>) {
   };
   on(["picture"], () => void views.decode().then(repaint));
   on(["values", "shape", "size"], () => {
-    views.scale();
+    views.outdate();
     repaint();
   });
   on(["low", "high", "cut", "colours", "opacity", "threshold"], repaint);

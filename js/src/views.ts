@@ -5,11 +5,12 @@ import { type ByteMap, blend, colour, short, upscale } from "./paint";
 import { Surface } from "./surface";
 
 export class Views {
-  readonly element = h("div", { class: "nbv-views" });
+  readonly element = h("div", { class: "nbv-views", role: "group" });
   private surfaces: { view: View; surface: Surface }[] = [];
   private picture: ImageData | null = null;
   private turn = 0;
   private places: Float32Array = new Float32Array();
+  private outdated = true;
   private readonly readout = h("output", { class: "nbv-readout" });
 
   constructor(
@@ -32,14 +33,18 @@ export class Views {
       const box = h("div", { class: "nbv-surface", role: "img", "aria-label": view.title });
       this.element.append(h("figure", { class: "nbv-view" }, h("figcaption", {}, view.title), box));
       const surface = await Surface.host(manager, references[i] ?? "", box);
+      if (this.signal.aborted) return surface.remove();
       const marks = this.model.get("marks");
       if (marks && view.kind !== "picture") {
         const over = h("div", { class: "nbv-marks", "aria-hidden": "true" });
         box.append(over);
         const layer = await Surface.host(manager, marks, over);
+        if (this.signal.aborted) {
+          layer.remove();
+          return surface.remove();
+        }
         this.signal.addEventListener("abort", layer.remove);
       }
-      if (this.signal.aborted) return surface.remove();
       this.surfaces.push({ view, surface });
       box.addEventListener("mousemove", (event) => this.read(event, box), {
         capture: true,
@@ -48,7 +53,6 @@ export class Views {
       box.addEventListener("mouseleave", () => this.readout.replaceChildren(), { signal: this.signal });
     }
     await this.decode();
-    this.scale();
     this.paint();
   }
 
@@ -67,8 +71,13 @@ export class Views {
     bitmap.close();
   }
 
-  /** Take the map from the model, scaled up to the picture's size. */
-  scale(): void {
+  /** Take the map from the model anew before it is painted next: once for a message, however much of the map it changes. */
+  outdate(): void {
+    this.outdated = true;
+  }
+
+  private scale(): void {
+    this.outdated = false;
     const [height, width] = this.model.get("size");
     const map = this.map();
     this.places = map.width * map.height > 0 ? upscale(map, width, height) : new Float32Array();
@@ -83,6 +92,7 @@ export class Views {
   paint(): void {
     const [height, width] = this.model.get("size");
     if (!width || !height) return;
+    if (this.outdated) this.scale();
     for (const { view, surface } of this.surfaces) {
       surface.paint(width, height, (context) => context.putImageData(this.pixels(view, width, height), 0, 0));
     }

@@ -81,7 +81,9 @@ class Attribution:
         """The values at the input's size, unscaled: (N, C, H, W), bilinear."""
         return upscaled(self.values, self.trace.size)
 
-    def overlay(self, picture: int = 0, *, opacity: float = 0.6, colours: str | None = None) -> Image.Image:
+    def overlay(
+        self, picture: int = 0, *, opacity: float = 0.6, threshold: float = 0.0, colours: str | None = None
+    ) -> Image.Image:
         """The heat map over the picture as the network saw it.
 
         Parameters
@@ -90,10 +92,13 @@ class Attribution:
             Which of the batch.
         opacity
             Of the map at its strongest, in [0, 1]; where the map is zero the picture shows unchanged.
+        threshold
+            Places weaker than this share of the strongest are left out.
         colours
             A colour map's name. Default: ``"inferno"``, or a diverging one for a signed map.
         """
-        return overlay(self.trace.pictures[picture], self.values[picture], opacity=opacity, colours=colours)
+        shown = self.trace.pictures[picture]
+        return overlay(shown, self.values[picture], opacity=opacity, threshold=threshold, colours=colours)
 
     def save(self, path: str | PathLike[str], picture: int = 0) -> None:
         """Write the overlay as a picture, or the raw values as an array, by the ending: ``.png`` ..., or ``.npy``."""

@@ -50,25 +50,10 @@ class Recording:
     plain: bool
 
 
-def record(
-    module: nn.Module, x: Tensor, layers: Collection[str] | None = None, differentiable: bool = True
-) -> Recording:
-    """Run ``module`` in evaluation mode on ``x`` (N, C, H, W) and keep what its layers return.
-
-    The module, its hooks and flags, its buffers and the global random state are as before when this returns or raises.
-
-    Parameters
-    ----------
-    layers
-        Names of the modules to keep; None keeps all.
-    differentiable
-        Whether to keep the autograd graph, in which the input and every parameter require a gradient.
-    """
-    return Recorder(module, layers)(x, differentiable)
-
-
 class Recorder:
-    """A module ready to be recorded again and again, on one replica of it; see `record`.
+    """Runs ``module`` in evaluation mode and keeps what its layers return, as often as asked, on one replica of it.
+
+    The module, its hooks and flags, its buffers and the global random state are as before when a pass returns or raises.
 
     Parameters
     ----------
@@ -108,7 +93,7 @@ class Recorder:
         self._guarded = not plain or not (one_call or names == set())
 
     def __call__(self, x: Tensor, differentiable: bool = True) -> Recording:
-        """The forward pass of ``x`` (N, C, H, W)."""
+        """The forward pass of ``x`` (N, C, H, W), with the autograd graph if it is to be ``differentiable``."""
         pass_ = _Pass(self._layers, self._stop, self._from_layers and differentiable)
         guard = Guard(pass_.before_write, own=self._own) if self._guarded else None
         differentiable = differentiable and not self._from_layers

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ipywidgets as w
 import traitlets as t
+from PIL import Image
 
 from nbcnnviz.attribution import methods
 from nbcnnviz.core.images import samples
@@ -17,6 +21,8 @@ from nbcnnviz.zoo import networks
 Act = Callable[[], None]
 
 _TOP_CLASS = "top class; type to search"
+_OWN_TARGET = "a target set in Python; type to search"
+_OWN_PICTURE = "your picture"
 _CLASS, _FILTER = "Class", "Filter"
 
 
@@ -33,17 +39,27 @@ class Controls:
     selection
         What the controls set.
     load
-        Called with the name of a network chosen in the menu.
+        Called with the name of a network chosen in the menu, to be loaded; or of the one selected, when that is chosen
+        again ahead of another that is being loaded.
     attempt
         Runs a change of the selection and shows what is wrong with it, if anything.
+
+    Attributes
+    ----------
+    loading : str or None
+        The network that is being loaded: the menu shows it ahead of the selection.
     """
 
     def __init__(self, selection: Selection, load: Callable[[str], None], attempt: Callable[[Act], None]) -> None:
         self._selection = selection
         self._load = load
         self._attempt = attempt
-        self._following = False
+        self.loading: str | None = None
         self._own: dict[str, Network] = {}
+        self._own_picture: tuple[str, Image.Image] | None = None
+        # Controls answer to changes on any thread, and what is set here must not be taken for the reader's.
+        self._follower = threading.local()
+        self._one_at_a_time = threading.RLock()
 
         self.network = w.Dropdown(description="Network", tooltip="The network to explain", layout=_field())
         self.picture = w.Dropdown(description="Picture", tooltip="A sample, or the picture given", layout=_field())
@@ -54,12 +70,7 @@ class Controls:
             layout=w.Layout(width="84px"),
         )
         self.upload.add_class("nbv-upload")
-        self.method = w.Dropdown(
-            options=[(m.title, m.name) for m in methods().values()],
-            description="Method",
-            tooltip="How the map is made",
-            layout=_field(),
-        )
+        self.method = w.Dropdown(description="Method", tooltip="How the map is made", layout=_field())
         self.explain = w.ToggleButtons(
             options=[_CLASS, _FILTER],
             tooltips=["Explain the score of a class", "Explain what one filter of the layer answers to"],
@@ -97,8 +108,8 @@ class Controls:
 
         self._follow_network()
         self.follow()
-        selection.observe(lambda _: self._follow_network(), "network")
-        selection.observe(lambda _: self.follow(), t.All)
+        selection.observe(self._network_changed, "network")
+        selection.observe(self._changed, t.All)
         self.network.observe(self._network_chosen, "value")
         self.picture.observe(self._picture_chosen, "value")
         self.upload.observe(self._uploaded, "value")
@@ -112,60 +123,81 @@ class Controls:
         ):
             control.observe(self._setter(name), "value")
 
+    def close(self) -> None:
+        """Follow the selection no longer."""
+        self._selection.unobserve(self._network_changed, "network")
+        self._selection.unobserve(self._changed, t.All)
+
     # From the selection to the controls.
 
+    def _network_changed(self, _: t.Bunch) -> None:
+        self._follow_network()
+
+    def _changed(self, _: t.Bunch) -> None:
+        if self._selection.settled:
+            self.follow()
+
+    @contextmanager
+    def _following(self) -> Iterator[None]:
+        with self._one_at_a_time:
+            self._follower.here = True
+            try:
+                yield
+            finally:
+                self._follower.here = False
+
     def _follow_network(self) -> None:
-        """Offer what the network has: its layers with maps, its classes."""
+        """Offer what the network has, and the way back to it: its layers with maps, its classes."""
         network = self._selection.network
         self._labels = class_labels(network)
-        self._following = True
-        try:
+        with self._following():
             with self.class_.hold_sync():
                 self.class_.options = list(self._labels)
                 self.class_.value = ""
-            if network.name not in networks():
-                self._own[network.name] = network  # it cannot be had again by its name
-            self.network.options = [*self._own, *networks()]
+            if network.name not in networks() or network.origin != f"load_network({network.name!r})":
+                self._own[network.name] = network  # its name in the menu does not bring it back
+            self.network.options = list(dict.fromkeys([*self._own, *networks()]))
             self.network.value = network.name
-        finally:
-            self._following = False
 
     def follow(self) -> None:
         """Show the selection, whatever the controls show."""
-        selection = self._selection
-        if self._following or not selection.settled:
-            return
-        self._following = True
-        try:
-            here = selection.source if selection.source in samples() else (selection.source or "your picture")
-            pictures = list(dict.fromkeys([*samples(), here]))
-            if list(self.picture.options) != pictures:
-                self.picture.options = pictures
-            self.picture.value = here
-            self.network.value = selection.network.name
+        with self._following():
+            selection = self._selection
+            self.network.value = self.loading or selection.network.name
+            self._follow_picture()
+            offered = tuple((m.title, m.name) for m in methods().values())
+            if self.method.options != offered:  # a method may have been added
+                self.method.options = offered
             self.method.value = selection.method
             self._follow_layer()
             by_filter = selection.filter is not None
             self.explain.value = _FILTER if by_filter else _CLASS
             for control, shown in ((self.class_, not by_filter), (self.filter, by_filter)):
                 control.layout.display = None if shown else "none"
-            if isinstance(selection.target, int):
-                self.class_.value = class_label(selection.network, selection.target)
-            elif selection.target is None:
-                self.class_.value = ""
-        finally:
-            self._following = False
+            target = selection.target
+            self.class_.value = class_label(selection.network, target) if isinstance(target, int) else ""
+            self.class_.placeholder = _TOP_CLASS if target is None or isinstance(target, int) else _OWN_TARGET
+
+    def _follow_picture(self) -> None:
+        here = self._selection.source or _OWN_PICTURE
+        if here not in samples():
+            self._own_picture = here, self._selection.image
+        pictures = (*samples(), *(self._own_picture or ())[:1])
+        if self.picture.options != pictures:
+            self.picture.options = pictures
+        self.picture.value = here
 
     def _follow_layer(self) -> None:
         selection = self._selection
         network, layer = selection.network, selection.layer
         names = [name for name, known in network.layers.items() if known.spatial or name == layer]
+        offered = names or ["(no layer has maps)"]  # a slider without options is refused
         for control in (self.layer, self.depth):
-            if list(control.options) != names:
-                # A slider without options is refused; a network without maps has one that says so.
-                control.options = names or ["(no layer has maps)"]
-            if layer is not None and control.value != layer:
-                control.value = layer
+            if list(control.options) != offered:
+                control.options = offered
+            shown = offered[0] if layer is None else layer
+            if control.value != shown:
+                control.value = shown
             needed = methods()[selection.method].needs_layer or selection.filter is not None
             control.disabled = not names or not needed
         if selection.filter is not None and layer is not None:
@@ -181,33 +213,37 @@ class Controls:
         return chosen
 
     def _change(self, act: Act) -> None:
-        if not self._following:
+        if not getattr(self._follower, "here", False):
             self._attempt(act)
 
     def _network_chosen(self, change: t.Bunch) -> None:
-        if change.new in self._own:
-            self._change(lambda: setattr(self._selection, "network", self._own[change.new]))
-        elif change.new != self._selection.network.name:
+        own = self._own.get(change.new)
+        if own is None or own is self._selection.network:
             self._change(lambda: self._load(change.new))
+        else:
+            self._change(lambda: setattr(self._selection, "network", own))
 
     def _picture_chosen(self, change: t.Bunch) -> None:
-        if change.new in samples():
-            self._change(lambda: setattr(self._selection, "image", change.new))
+        own = self._own_picture
+        picture = own[1] if own is not None and own[0] == change.new else change.new
+        self._change(lambda: setattr(self._selection, "image", picture))
 
     def _uploaded(self, change: t.Bunch) -> None:
         if change.new:
             self._change(lambda: self._take(change.new[0]))
+            self.upload.value = ()  # that the same file can be chosen again, and its bytes are not kept
 
-    def _take(self, file: dict[str, Any]) -> None:
-        self._selection.image = bytes(file["content"])
-        self._selection.source = file["name"]
+    def _take(self, upload: dict[str, Any]) -> None:
+        file = io.BytesIO(upload["content"])
+        file.name = upload["name"]  # type: ignore[misc]
+        self._selection.image = file
 
     def _explain_chosen(self, change: t.Bunch) -> None:
         self._change(lambda: setattr(self._selection, "filter", 0 if change.new == _FILTER else None))
 
     def _class_chosen(self, change: t.Bunch) -> None:
-        if change.new:
-            self._change(lambda: setattr(self._selection, "target", self._labels.get(change.new, change.new)))
+        target = self._labels.get(change.new, change.new) if change.new.strip() else None
+        self._change(lambda: setattr(self._selection, "target", target))
 
 
 def class_label(network: Network, index: int) -> str:

@@ -32,8 +32,9 @@ VIEWS = (
 class PanelFrame(anywidget.AnyWidget):
     """Three views of one map: the picture, the map over it, the map alone, with colour bar, status and stop."""
 
-    _esm = _STATIC / "frame.js"
-    _css = _STATIC / "frame.css"
+    # As text: of a path, anywidget would keep every instance for as long as the class lives.
+    _esm = (_STATIC / "frame.js").read_text(encoding="utf-8")
+    _css = (_STATIC / "frame.css").read_text(encoding="utf-8")
 
     surfaces = t.List(t.Instance(Canvas)).tag(sync=True, **widget_serialization)
     marks = t.Instance(Canvas, allow_none=True).tag(sync=True, **widget_serialization)
@@ -67,6 +68,7 @@ class PanelFrame(anywidget.AnyWidget):
         width, height = picture.size
         for surface in (*self._surfaces, self._marks):
             surface.resize(width, height)
+        self.unmark()
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=92)  # a photograph may lose a little; a map never does
         with self.hold_sync():
@@ -84,6 +86,10 @@ class PanelFrame(anywidget.AnyWidget):
     def mark(self, draw: Draw) -> None:
         """Draw over the overlay and the map, in the picture's pixels, in place of what was marked before."""
         self._marks.draw(draw)
+
+    def unmark(self) -> None:
+        """Remove the marks."""
+        self._marks.clear()
 
     def on_stop(self, act: Callable[[], None]) -> None:
         """Call ``act`` when the reader asks for a stop."""

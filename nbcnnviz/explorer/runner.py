@@ -11,10 +11,13 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Generator
-from typing import Any
+from contextlib import closing, suppress
+from typing import Any, Literal
 
 FRAMES_A_SECOND = 30
 
+End = Literal["done", "stopped", "replaced"]
+"""How a job came to its end: by itself, by `Runner.stop` or `Runner.close`, or by a newer job."""
 
 Job = Callable[[], Generator[Any, None, None]]
 """Makes the generator that is to be run; frames are whatever ``shown`` understands."""
@@ -27,15 +30,15 @@ class Runner:
     ----------
     started, shown, ended
         Called on the worker's thread when a job begins, for the frames of it that are to be shown (no more than
-        `FRAMES_A_SECOND`, and always the last), and when it is over: with the error it failed with, or None, and
-        whether it was stopped on the way.
+        `FRAMES_A_SECOND`, and always the last), and when it is over: with the error it failed with, or None, and how
+        it ended.
     """
 
     def __init__(
         self,
         started: Callable[[], None],
         shown: Callable[[Any], None],
-        ended: Callable[[Exception | None, bool], None],
+        ended: Callable[[BaseException | None, End], None],
     ) -> None:
         self._started, self._shown, self._ended = started, shown, ended
         self._change = threading.Condition()
@@ -63,6 +66,7 @@ class Runner:
         with self._change:
             self._waiting = None
             self._stop = True
+            self._change.notify_all()  # who waits for the one that waited
 
     @property
     def busy(self) -> bool:
@@ -102,23 +106,26 @@ class Runner:
             del job  # an idle thread holds no pictures
 
     def _run(self, job: Job) -> None:
-        error, late, shown_at = None, None, 0.0
-        self._started()
+        error: BaseException | None = None
+        late, shown_at = None, 0.0
         try:
-            frames = job()
-            for frame in frames:
-                if self.given_up():
-                    frames.close()
-                    break
-                late, now = frame, time.monotonic()
-                if now - shown_at >= 1 / FRAMES_A_SECOND:
-                    self._shown(frame)
-                    shown_at, late = now, None
+            self._started()
+            with closing(job()) as frames:
+                for frame in frames:
+                    if self.given_up():
+                        break
+                    late, now = frame, time.monotonic()
+                    if now - shown_at >= 1 / FRAMES_A_SECOND:
+                        self._shown(frame)
+                        shown_at, late = now, None
+                    del frame  # the job may be about to let it go
             if late is not None and self._waiting is None:
                 self._shown(late)  # whatever was left out on the way, the last frame is shown
-        except Exception as failure:
+        except BaseException as failure:  # a user's network may raise anything, SystemExit too: the thread lives on
             error = failure
-        self._ended(error, self.given_up())
+        with suppress(Exception):  # nobody is there to be told
+            self._ended(error, "replaced" if self._waiting is not None else "stopped" if self._stop else "done")
+        del error  # it holds this call's frame, which held it, and every tensor that the job knew
 
     def given_up(self) -> bool:
         """Whether the job that runs should end: a stop was asked for, or a newer job waits."""

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import operator
+import os
+from contextlib import suppress
 from typing import Any
 
 import traitlets as t
 from PIL import Image
 
 from nbcnnviz.attribution import methods
-from nbcnnviz.core.errors import FilterRangeError, MethodNotApplicableError, UnknownMethodError
+from nbcnnviz.core.errors import (
+    FilterRangeError,
+    MethodNotApplicableError,
+    UnknownClassError,
+    UnknownMethodError,
+)
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.targets import Channel, Target
+from nbcnnviz.core.targets import Channel, ClassScore, Target
 
 
 class Selection(t.HasTraits):
@@ -27,13 +35,15 @@ class Selection(t.HasTraits):
     image : PIL.Image.Image
         The picture; whatever `nbcnnviz.load_image` takes may be assigned.
     source : str
-        Where the picture came from: a sample's name, a path, or "".
+        Where the picture came from: a sample's name, a path, the name of an upload, or "".
     layer : str or None
-        The layer looked at, for methods that look at one; and the filter's layer.
+        The layer looked at, for methods that look at one; and the filter's layer. None becomes the network's last maps,
+        and stays None where it has none.
     filter : int or None
         The channel of ``layer`` to explain; None explains ``target``.
     target : int, str, target or None
-        The class to explain, or any target; None is the top class of the picture.
+        The class to explain, as an index or a name, which becomes its index; or any target; None is the top class of
+        the picture.
     method : str
         A name from `nbcnnviz.methods`.
     options : dict
@@ -51,9 +61,10 @@ class Selection(t.HasTraits):
     method = t.Unicode("grad_cam")
     options = t.Dict()
 
+    settled = True
+
     def __init__(self, network: Network, image: Any, **traits: Any) -> None:
         super().__init__(network=network, layer=network.last_maps)
-        self.settled = True
         self.image = image
         for name, value in traits.items():
             if value is not None:
@@ -69,7 +80,12 @@ class Selection(t.HasTraits):
     def _load(self, proposal: t.Bunch) -> Image.Image:
         value = proposal.value
         picture = load_image(value)
-        self.set_trait("source", str(value) if isinstance(value, str) else str(getattr(value, "filename", "") or ""))
+        name = value if isinstance(value, (str, os.PathLike)) else None
+        name = name or getattr(value, "filename", None) or getattr(value, "name", None)
+        # Where Pillow keeps it: the name goes with the picture, also when that is assigned again.
+        picture.filename = str(name) if isinstance(name, (str, os.PathLike)) else ""  # type: ignore[attr-defined]
+        if picture == self.image:  # which is no change that anybody is told of
+            self.source = picture.filename  # type: ignore[attr-defined]
         return picture
 
     @t.validate("layer")
@@ -83,7 +99,7 @@ class Selection(t.HasTraits):
         if proposal.value is None:
             return None
         if self.layer is None:
-            raise MethodNotApplicableError("Choose a layer before a filter of it.")
+            raise MethodNotApplicableError("This network has no layer with maps: name a layer before a filter of it.")
         filters = self.network.layers[self.layer].filters
         if not 0 <= proposal.value < filters:
             raise FilterRangeError(
@@ -93,9 +109,20 @@ class Selection(t.HasTraits):
 
     @t.validate("target")
     def _known_class(self, proposal: t.Bunch) -> Any:
-        if isinstance(proposal.value, (int, str)):
-            return self.network.class_index(proposal.value)
-        return proposal.value
+        target = proposal.value
+        if isinstance(target, ClassScore) and not isinstance(target.index, tuple):
+            target = target.index
+        if target is None or callable(target):
+            return target
+        with suppress(TypeError):  # numpy's integers and tensors of one are indices too
+            target = target if isinstance(target, str) else operator.index(target)
+        if isinstance(target, (int, str)):
+            return self.network.class_index(target)
+        raise UnknownClassError(
+            target,
+            (),
+            "A target is a class index or name, a Channel, a Unit, a LayerEnergy or a function of the trace.",
+        )
 
     @t.validate("method")
     def _known_method(self, proposal: t.Bunch) -> str:
@@ -106,20 +133,34 @@ class Selection(t.HasTraits):
     @t.observe("network")
     def _start_over(self, change: t.Bunch) -> None:
         if isinstance(change.old, Network):
-            self.settled = False
-            self.filter = self.target = None
-            self.layer = change.new.last_maps
-            self.settled = True
+            self._along(filter=None, target=None, layer=change.new.last_maps)
+
+    @t.observe("image")
+    def _name_source(self, change: t.Bunch) -> None:
+        self._along(source=change.new.filename)
 
     @t.observe("layer")
     def _keep_filter_within(self, change: t.Bunch) -> None:
-        if self.filter is not None and (change.new is None or self.filter >= self.network.layers[change.new].filters):
-            self.filter = None
+        if change.new is None and self.network.last_maps is not None:
+            self._along(layer=self.network.last_maps)  # traitlets validate no None
+        elif self.filter is not None and (change.new is None or self.filter >= self.network.layers[change.new].filters):
+            self._along(filter=None)
 
     @t.observe("target")
     def _class_instead_of_filter(self, change: t.Bunch) -> None:
-        self.filter = None
+        if self.filter is not None:
+            self._along(filter=None)
 
     @t.observe("method")
     def _forget_options(self, change: t.Bunch) -> None:
-        self.options = {}
+        if self.options:
+            self._along(options={})
+
+    def _along(self, **traits: Any) -> None:
+        """Change what a change brings with it; until it is done, the selection is not settled."""
+        self.settled = False
+        try:
+            for name, value in traits.items():
+                setattr(self, name, value)
+        finally:
+            self.settled = True

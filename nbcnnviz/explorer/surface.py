@@ -1,7 +1,8 @@
 """The one place that draws with ipycanvas, and knows its faults.
 
 - Its commands go through one manager for the whole process, which two threads at once would mix: one lock.
-- ``hold_canvas`` leaves the manager holding when drawing raises: here what was half drawn is dropped.
+- ``hold_canvas`` leaves the manager holding when drawing raises: here what was half drawn is dropped, and what someone
+  else holds back meanwhile is kept.
 - After a reload the page knows no canvas, while the manager thinks it told it: the canvas is named every time.
 - A page that connects later gets an empty canvas: what was drawn last is drawn again.
 """
@@ -40,17 +41,24 @@ class Surface:
 
     def draw(self, draw: Draw) -> None:
         """Clear the canvas and draw, in one message."""
-        self._last = draw
         with _ONE_AT_A_TIME:
+            held = MANAGER._caching, MANAGER._commands_cache, MANAGER._buffers_cache
             MANAGER._current_canvas = None
-            MANAGER._caching = True
+            MANAGER._caching, MANAGER._commands_cache, MANAGER._buffers_cache = True, [], []
             try:
                 self.canvas.clear()
                 draw(self.canvas)
+                self._last = draw
                 MANAGER.flush()
             finally:
-                MANAGER._caching = False
-                MANAGER._commands_cache, MANAGER._buffers_cache = [], []
+                MANAGER._caching, MANAGER._commands_cache, MANAGER._buffers_cache = held
+                MANAGER._current_canvas = None
+
+    def clear(self) -> None:
+        """Remove what was drawn, if anything was."""
+        if self._last is not None:
+            self.draw(lambda _: None)
+            self._last = None
 
     def _draw_again(self) -> None:
         if self._last is not None:

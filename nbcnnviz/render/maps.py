@@ -75,7 +75,7 @@ def to_bytes(values: Tensor, scale: Scale) -> np.ndarray:
     span = scale.high - scale.low
     if span <= 0:
         return np.zeros(tuple(values.shape), np.uint8)
-    place = (values.detach().float().nan_to_num(scale.low, scale.high, scale.low) - scale.low) * (255 / span)
+    place = (values.detach().float().nan_to_num(0, scale.high, scale.low) - scale.low) * (255 / span)
     return place.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 
@@ -84,17 +84,25 @@ def coloured(values: Tensor, scale: Scale, colours: str | None = None) -> np.nda
     return lookup_table(colours or default_for(scale.signed))[to_bytes(values, scale)]
 
 
-def overlay(picture: Image.Image, values: Tensor, *, opacity: float = 0.6, colours: str | None = None) -> Image.Image:
+def overlay(
+    picture: Image.Image,
+    values: Tensor,
+    *,
+    opacity: float = 0.6,
+    threshold: float = 0.0,
+    colours: str | None = None,
+) -> Image.Image:
     """A map (C, h, w) over a picture.
 
     ``opacity`` is that of the map at its strongest; it falls with the magnitude, so that where the map is zero the
-    picture shows unchanged.
+    picture shows unchanged; places weaker than ``threshold``, a share of the strongest, are left out.
     """
     size = (picture.height, picture.width)
     native = flat(values[None]).unsqueeze(1)
     scale, map_ = Scale.to_show(native[0, 0]), upscaled(native, size)[0, 0]
     if scale.high == 0:
         return picture.copy()
-    alpha = (map_.abs() / scale.high).clamp(0, 1).mul(opacity).cpu().numpy()[..., None]
+    strength = (map_.abs() / scale.high).clamp(0, 1)
+    alpha = torch.where(strength < threshold, 0, strength * opacity).cpu().numpy()[..., None]
     pixels = np.asarray(picture, np.float32) * (1 - alpha) + coloured(map_, scale, colours) * alpha
     return Image.fromarray(pixels.round().astype(np.uint8))

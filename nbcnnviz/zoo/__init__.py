@@ -63,7 +63,10 @@ def load_network(
         if not file.is_file():
             raise WeightsUnavailableError(f"There is no file {str(weights)!r} of weights.")
     module, preprocess, names = load(weights is not None and file is None, file, progress)
-    return Network(module.eval().to(where), preprocess, classes if classes is not None else names, name=name)
+    network = Network(module.eval().to(where), preprocess, classes if classes is not None else names, name=name)
+    if weights is not None:  # random ones never come again
+        network.origin = f"load_network({name!r}{'' if file is None else f', {str(file)!r}'})"
+    return network
 
 
 def _loader(name: str) -> Callable:

@@ -208,3 +208,17 @@ def test_a_result_is_saved_as_a_picture_or_as_numbers(result: nv.Attribution, tm
 
 def test_a_result_shows_itself_in_a_notebook(result: nv.Attribution) -> None:
     assert result._repr_png_().startswith(b"\x89PNG")
+
+
+def test_places_weaker_than_the_threshold_show_the_picture() -> None:
+    picture = Image.new("RGB", (4, 1), (10, 20, 30))
+    values = torch.tensor([[[0.1, 0.4, -0.6, 1.0]]])
+    kept = np.asarray(overlay(picture, values, opacity=1.0, threshold=0.5))[0]
+    whole = np.asarray(overlay(picture, values, opacity=1.0))[0]
+    assert (kept[:2] == (10, 20, 30)).all()
+    assert (kept[2:] == whole[2:]).all()
+    assert (whole[1] != (10, 20, 30)).any()
+
+
+def test_what_is_no_number_is_in_the_middle_of_a_signed_scale() -> None:
+    assert to_bytes(torch.tensor([[torch.nan, -torch.inf, torch.inf]]), Scale(-1, 1)).tolist() == [[128, 0, 255]]

@@ -27,6 +27,7 @@ class PredictionsPanel:
     def __init__(self, choose: Callable[[int], None]) -> None:
         self._choose = choose
         self._top: list[tuple[int, str, float]] = []
+        self._chosen: int | None = None
         names, share = bqplot.OrdinalScale(reverse=True), bqplot.LinearScale(min=0, max=1)
         self._bars = bqplot.Bars(
             x=[], y=[], scales={"x": names, "y": share}, orientation="horizontal", colors=[_BAR], padding=0.25
@@ -53,30 +54,32 @@ class PredictionsPanel:
         """Show a trace's top classes."""
         self._top = trace.top(_SHOWN)
         # A bar needs a name of its own, and two classes may share one (ImageNet's two cranes): the index tells them apart.
-        names = [name for _, name, _ in self._top]
+        names = [_short(name) for _, name, _ in self._top]
         labels = [
-            f"{_short(name if names.count(name) == 1 else f'{name} {index}')} {_percent(probability)}"
-            for index, name, probability in self._top
+            f"{name if names.count(name) == 1 else f'{_short(name, 12)} ({index})'} {_percent(probability)}"
+            for name, (index, _, probability) in zip(names, self._top, strict=True)
         ]
         with self._bars.hold_sync():
             self._bars.x = labels
             self._bars.y = np.array([probability for _, _, probability in self._top])
+            self.mark(self._chosen)
 
     def mark(self, chosen: int | None) -> None:
         """Give the bar of the class that is explained its own colour."""
+        self._chosen = chosen
         colours = [_CHOSEN if index == chosen else _BAR for index, _, _ in self._top]
         if colours != self._bars.colors:
             self._bars.colors = colours
 
     def _clicked(self, _: Any, event: dict[str, Any]) -> None:
-        at = event.get("data", {}).get("index")
-        if isinstance(at, int) and at < len(self._top):
+        at = (event.get("data") or {}).get("index")
+        if isinstance(at, int) and 0 <= at < len(self._top):
             self._choose(self._top[at][0])
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 18 else f"{name[:17]}…"
+def _short(name: str, length: int = 18) -> str:
+    return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 def _percent(probability: float) -> str:
-    return f"{probability:.0%}" if probability >= 0.01 else "<1%"
+    return "<1%" if probability < 0.01 else f"{probability:.0%}"

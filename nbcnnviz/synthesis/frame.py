@@ -1,0 +1,144 @@
+"""A picture in the making, as it stands after a step, with all that is needed to read it and to make it again."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from nbcnnviz.core.preprocess import to_pictures
+from nbcnnviz.synthesis.canvas import Colours
+from nbcnnviz.synthesis.controls import Controls
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a frame.
+
+    Attributes
+    ----------
+    recipe, network, subject : str
+        The names of recipe and network; the objective or the picture, as an expression.
+    seed : int
+        Of every random number of the run.
+    arguments : dict
+        What else the recipe was called with.
+    defaults : dict
+        The recipe's own numbers for the controls.
+    settings : dict
+        The controls as they were at the start.
+    changes : tuple
+        ``(step, {name: value})`` for each time the controls were moved since. Given as ``schedule=dict(changes)`` they
+        are moved again.
+    """
+
+    recipe: str
+    network: str
+    subject: str
+    seed: int
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    changes: tuple[tuple[int, Mapping[str, Any]], ...] = ()
+
+    @property
+    def code(self) -> str:
+        """Python that makes the run again, where ``net`` is the network and ``image`` the picture it started from."""
+        usual = asdict(Controls().copy(**self.defaults))
+        given = {n: v for n, v in self.arguments.items() if v is not None and v is not False}
+        given |= {"seed": self.seed} | {n: v for n, v in self.settings.items() if v != usual[n]}
+        if self.changes:
+            given["schedule"] = dict(self.changes)
+        options = "".join(f", {name}={value!r}" for name, value in given.items())
+        return f"from nbcnnviz.synthesis import *\n\nframes = {self.recipe}(net, {self.subject}{options})"
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A picture after ``step`` of ``steps`` steps; the first, step 0, is the picture that the run starts from.
+
+    Attributes
+    ----------
+    step, steps : int
+        How far the run has come.
+    input : Tensor
+        The pictures as the network takes them (N, C, H, W); one unless several were asked for.
+    scores : tuple[float, ...]
+        The objective of each, in the view that the network had of it.
+    gradient_norm : float
+        The norm of the objective's gradient with respect to that view.
+    penalties : dict[str, float]
+        The regularisers that are switched on, weighted.
+    logits : Tensor or None
+        The class scores (N, K), where the network ran to its end.
+    provenance : Provenance
+        What made it.
+    """
+
+    step: int
+    steps: int
+    input: Tensor
+    scores: tuple[float, ...]
+    gradient_norm: float
+    penalties: Mapping[str, float]
+    logits: Tensor | None
+    classes: Sequence[str] = field(repr=False)
+    colours: Colours = field(repr=False)
+    provenance: Provenance
+
+    def __repr__(self) -> str:
+        return f"<Frame {self.step} of {self.steps}: {self.provenance.subject}, score {self.score:.4g}>"
+
+    @property
+    def score(self) -> float:
+        """The objective; the mean over the pictures if there are several."""
+        return sum(self.scores) / len(self.scores)
+
+    @property
+    def pixels(self) -> Tensor:
+        """The pictures in [0, 1], (N, 3, H, W) float32; channels that are no colours are shown as their mean."""
+        pixels = self.colours.to_pixels(self.input.float()).clamp(0, 1)
+        return pixels if pixels.shape[1] == 3 else pixels.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+
+    @cached_property
+    def images(self) -> list[Image.Image]:
+        """The pictures, RGB, 8 bits."""
+        return to_pictures(self.pixels)
+
+    @property
+    def image(self) -> Image.Image:
+        """The picture, RGB, 8 bits; the first if there are several."""
+        return self.images[0]
+
+    @property
+    def array(self) -> np.ndarray:
+        """The picture, (H, W, 3) uint8; several side by side."""
+        return np.concatenate([np.asarray(image) for image in self.images], axis=1)
+
+    @cached_property
+    def probabilities(self) -> Tensor | None:
+        """The softmax of the class scores, (N, K), where the network ran to its end."""
+        return None if self.logits is None else self.logits.float().softmax(1)
+
+    def top(self, k: int = 5, picture: int = 0) -> list[tuple[int, str, float]]:
+        """The most probable classes: (index, name, probability), best first; none where the network stopped early."""
+        if self.probabilities is None:
+            return []
+        values, indices = self.probabilities[picture].topk(min(k, self.probabilities.shape[1]))
+        return [(i, self.classes[i], p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the picture, in the format that the ending of the name says; several side by side."""
+        Image.fromarray(self.array).save(path)
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(self.array).save(file, "PNG")
+        return file.getvalue()

@@ -1,0 +1,203 @@
+"""What a recipe is: a generator of frames, with what a menu and a caller need to know of it; and how one begins."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Union
+
+import torch
+from PIL import ImageOps
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from nbcnnviz.core.errors import ImageError, UnknownOptionError
+from nbcnnviz.core.images import load_image
+from nbcnnviz.core.network import Network
+from nbcnnviz.synthesis.ascent import Ascent, Frames, Schedule
+from nbcnnviz.synthesis.canvas import CANVASES, Colours
+from nbcnnviz.synthesis.controls import Controls
+from nbcnnviz.synthesis.frame import Frame, Provenance
+from nbcnnviz.synthesis.objectives import as_objective
+from nbcnnviz.synthesis.optimisers import OPTIMISERS, Optimiser
+
+Size = Union[int, Sequence[int], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe for pictures.
+
+    Attributes
+    ----------
+    name
+        What it is called in `nbcnnviz.synthesis`.
+    title
+        What it is called in a menu.
+    takes
+        What it works on besides the network: an ``"objective"`` or a ``"picture"``.
+    doc
+        What it does, with the source.
+    run
+        The function, ``run(net, objective or picture, *, steps, seed, controls, ...)``.
+    steps
+        How many, unless told otherwise.
+    defaults
+        The numbers it starts from, as `Controls` has them.
+    """
+
+    name: str
+    title: str
+    takes: Literal["objective", "picture"]
+    doc: str
+    run: Callable[..., Frames]
+    steps: int
+    defaults: dict[str, Any]
+
+    def controls(self, **changes: Any) -> Controls:
+        """Controls with the recipe's numbers, but for ``changes``: hand them to ``run`` and move them as it goes on."""
+        return Controls().copy(**(self.defaults | changes))
+
+    def settle(self, controls: Controls | None, settings: dict[str, Any]) -> Controls:
+        """The very controls given, which the caller goes on to move, or the recipe's, with the settings made on them."""
+        if controls is None:
+            return self.controls(**settings)
+        for name, value in settings.items():
+            setattr(controls, name, value)
+        return controls
+
+
+_RECIPES: dict[str, Recipe] = {}
+
+
+def recipe(
+    title: str, *, takes: Literal["objective", "picture"] = "objective", **defaults: Any
+) -> Callable[[Callable[..., Frames]], Any]:
+    """Enter a function among the recipes, under its own name, with its own defaults for the controls."""
+
+    def enter(made: Callable[..., Frames]) -> Callable[..., Frames]:
+        # Tensors made in inference mode could have no gradient later.
+        run = torch.inference_mode(False)(made)
+        name, steps = run.__name__, inspect.signature(run).parameters["steps"].default
+        _RECIPES[name] = Recipe(name, title, takes, inspect.getdoc(run) or "", run, steps, defaults)
+        return run
+
+    return enter
+
+
+def recipes() -> dict[str, Recipe]:
+    """Every recipe by name, those that start from nothing first."""
+    return dict(sorted(_RECIPES.items(), key=lambda item: item[1].takes))
+
+
+@torch.inference_mode(False)
+def begin(
+    name: str,
+    net: Network,
+    objective: Any,
+    *,
+    steps: int,
+    size: Size = None,
+    seed: int = 0,
+    start: Any = None,
+    pictures: int = 1,
+    canvas: str = "fourier",
+    optimiser: str | Optimiser = "adam",
+    clip: bool = False,
+    within: tuple[Tensor, Tensor] | None = None,
+    mixed: bool = False,
+    controls: Controls | None = None,
+    schedule: Schedule | None = None,
+    subject: str | None = None,
+    told: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Ascent:
+    """A recipe's run, ready to go; see `nbcnnviz.synthesis.synthesize` for what the options mean.
+
+    ``within`` are the darkest and the brightest picture allowed, ``subject`` and ``told`` the arguments by which the
+    recipe was called, in words, where they are not the objective and the options here.
+    """
+    found = _RECIPES[name]
+    goal = as_objective(objective)
+    goal.check(net)
+    alike = isinstance(objective, (list, tuple))
+    count = len(objective) if alike else _whole("pictures", pictures, 1)
+    if count == 0:
+        raise UnknownOptionError("[]", (), "A gallery has one objective or more.")
+    colours, generator = Colours(net), torch.Generator().manual_seed(seed)
+    height, width = size_of(net, size)
+    picture = torch.zeros(count, net.input_shape[0], height, width, device=net.device)
+    scattered = start == "noise" if isinstance(start, str) else start is None and canvas == "fourier"
+    if start is not None and not scattered and not (isinstance(start, str) and start == "mean"):
+        picture = picture_of(net, colours, start, size).expand(count, -1, -1, -1)
+    paper = _chosen("canvas", canvas, CANVASES)(picture, colours)
+    if scattered:
+        paper.scatter(generator, alike)
+    if told is None:
+        told = {"canvas": canvas, "optimiser": optimiser, "clip": clip, "mixed": mixed, "pictures": pictures}
+        told = {n: v for n, v in told.items() if v != _USUAL[n]} | {"size": size}
+        told["start"] = start if start is None or isinstance(start, str) else Words("image")
+    return Ascent(
+        net,
+        goal,
+        paper,
+        colours,
+        _chosen("optimiser", optimiser, OPTIMISERS)() if isinstance(optimiser, str) else optimiser,
+        found.settle(controls, settings),
+        generator,
+        Provenance(name, net.name, subject or repr(goal), seed, {"steps": steps} | told, found.defaults),
+        _whole("steps", steps, 0),
+        schedule or {},
+        (colours.low, colours.high) if clip else within,
+        mixed,
+    )
+
+
+_USUAL = {n: p.default for n, p in inspect.signature(begin).parameters.items()}
+
+
+class Words(str):
+    """A string that stands for itself in an expression."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def size_of(net: Network, size: Size) -> tuple[int, int]:
+    """Height and width of a picture to be made."""
+    if size is None:
+        return net.input_shape[1], net.input_shape[2]
+    height, width = (size, size) if isinstance(size, int) else size
+    return _whole("size", height, 1), _whole("size", width, 1)
+
+
+def picture_of(net: Network, colours: Colours, source: Any, size: Size = None) -> Tensor:
+    """A picture in the units of the network's input, (1, C, H, W): through its preprocess, or fitted to a size."""
+    if isinstance(source, Frame):
+        source = source.input
+    if size is None or (isinstance(source, Tensor) and source.ndim == 4):
+        picture = net.batch(source).float()
+        if size is not None and tuple(picture.shape[2:]) != size_of(net, size):
+            raise ImageError(
+                f"The picture to start from is {tuple(picture.shape)}, and size is {size}: give one of them."
+            )
+        return picture
+    height, width = size_of(net, size)
+    image = ImageOps.fit(load_image(source), (width, height))
+    pixels = F.to_dtype(F.to_image(image), torch.float32, scale=True).to(net.device)[None]
+    if net.input_shape[0] == 1:
+        pixels = F.rgb_to_grayscale(pixels)
+    return colours.to_input(pixels.as_subclass(Tensor))
+
+
+def _chosen(what: str, name: str, choices: dict[str, Any]) -> Any:
+    if name not in choices:
+        raise UnknownOptionError(name, choices, f"The {what} is one of {', '.join(choices)}.")
+    return choices[name]
+
+
+def _whole(what: str, number: int, least: int) -> int:
+    if isinstance(number, bool) or not hasattr(number, "__index__") or number < least:
+        raise UnknownOptionError(number, (), f"{what} is a whole number, {least} or more.")
+    return number.__index__()

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from torch import nn
+
+import nbcnnviz as nv
+from nbcnnviz.explorer import Explorer
+from tests import toys
+
+PATIENCE = 30
+"""Seconds after which something that a test waits for is taken never to come."""
+
+
+@pytest.fixture(scope="session")
+def toy() -> nv.Network:
+    """A small network of five classes; no test changes it."""
+    return nv.Network(toys.classic(), size=(24, 20), classes=["ant", "bee", "cat", "crane", "crane"], name="toy")
+
+
+@pytest.fixture
+def explore() -> Iterator[Callable[..., Explorer]]:
+    """As `nbcnnviz.explore`, waited for, and closed after the test."""
+    opened: list[Explorer] = []
+
+    def open_(*args: object, **kwargs: object) -> Explorer:
+        opened.append(nv.explore(*args, **kwargs))
+        return opened[-1].wait(PATIENCE)
+
+    yield open_
+    for ex in opened:
+        ex.close()
+
+
+@pytest.fixture(scope="session")
+def mlp() -> nv.Network:
+    """A network that returns no maps at all."""
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, 7), nn.ReLU(), nn.Linear(7, 4)).eval()
+    return nv.Network(module, size=12, name="mlp")

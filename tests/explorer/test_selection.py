@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+import traitlets as t
+from PIL import Image
+
+import nbcnnviz as nv
+from nbcnnviz.explorer import Selection
+from tests import toys
+
+
+@pytest.fixture
+def selection(toy: nv.Network) -> Selection:
+    return Selection(toy, "chelsea")
+
+
+def other_network() -> nv.Network:
+    return nv.Network(toys.Tiny(), size=24)
+
+
+def state(selection: Selection) -> dict:
+    return {name: selection.trait_values()[name] for name in selection.trait_names()}
+
+
+def told(selection: Selection) -> list[tuple[str, dict]]:
+    """What an observer that waits for settled states comes to know: the trait named, and all of them."""
+    heard: list = []
+    selection.observe(lambda c: heard.append((c.name, state(selection))) if selection.settled else None, t.All)
+    return heard
+
+
+def test_a_selection_opens_on_the_last_maps_and_the_top_class(selection: Selection, toy: nv.Network) -> None:
+    assert (selection.layer, selection.filter, selection.target) == (toy.last_maps, None, None)
+    assert (selection.method, selection.options, selection.source) == ("grad_cam", {}, "chelsea")
+    assert selection.explains() is None
+
+
+def test_what_is_given_at_first_holds_together(toy: nv.Network) -> None:
+    selection = Selection(toy, "coffee", method="saliency", layer="0", target="bee", filter=0)
+    assert (selection.method, selection.layer, selection.target, selection.filter) == ("saliency", "0", 1, 0)
+    assert selection.explains() == nv.Channel("0", 0)
+    assert Selection(toy, "coffee", target=0).target == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "says"),
+    [
+        ("layer", "4x", nv.UnknownLayerError, "no layer '4x'"),
+        ("layer", "", nv.UnknownLayerError, "no layer ''"),
+        ("target", "wolf", nv.UnknownClassError, "no class 'wolf'"),
+        ("target", "crane", nv.UnknownClassError, r"names 2 classes: give an index, \[3, 4\]"),
+        ("target", 5, nv.UnknownClassError, "There are 5 classes, 0 to 4"),
+        ("target", -6, nv.UnknownClassError, "There are 5 classes"),
+        ("target", 2.5, nv.UnknownClassError, "A target is a class index or name"),
+        ("target", torch.zeros(3), nv.UnknownClassError, "A target is a class index or name"),
+        ("target", nv.ClassScore("wolf"), nv.UnknownClassError, "no class 'wolf'"),
+        ("filter", 8, nv.FilterRangeError, "filters 0 to 7: there is no 8"),
+        ("filter", -1, nv.FilterRangeError, "there is no -1"),
+        ("method", "gradcam", nv.UnknownMethodError, "Nearest: grad_cam"),
+        ("image", "no such file", nv.ImageError, "no file"),
+        ("image", b"junk", nv.ImageError, "not a picture"),
+        ("image", 7, nv.ImageError, "A int is no picture"),
+        ("image", np.full((4, 4), np.nan), nv.ImageError, "NaN"),
+        ("network", "resnet18", t.TraitError, "expected a Network"),
+        ("options", 3, t.TraitError, "expected a dict"),
+    ],
+)
+def test_what_is_not_valid_raises_why_and_changes_nothing(selection: Selection, name, value, error, says) -> None:
+    selection.target = 1
+    selection.filter = 2
+    before, heard = state(selection), told(selection)
+    with pytest.raises(error, match=says):
+        setattr(selection, name, value)
+    assert state(selection) == before
+    assert heard == []
+    assert selection.settled
+
+
+@pytest.mark.parametrize(
+    ("target", "index"),
+    [
+        (2, 2),
+        (-1, 4),
+        ("bee", 1),
+        ("BEE", 1),
+        (np.int64(3), 3),
+        (torch.tensor(3), 3),
+        (nv.ClassScore("ant"), 0),
+        (nv.ClassScore(4), 4),
+    ],
+)
+def test_a_class_by_any_name_becomes_its_index(selection: Selection, target, index: int) -> None:
+    selection.target = target
+    assert selection.target == index
+    assert type(selection.target) is int
+
+
+def test_any_target_may_be_set(selection: Selection) -> None:
+    for target in (nv.Unit("0", 1, 2, 3), nv.LayerEnergy("0"), nv.ClassScore((1,)), lambda trace: trace.scores.sum()):
+        selection.target = target
+        assert selection.target is selection.explains() is target
+
+
+def as_file(name: str | None = None) -> io.BytesIO:
+    file = io.BytesIO()
+    nv.load_image("coffee").resize((30, 20)).save(file, "PNG")
+    file.seek(0)
+    if name:
+        file.name = name
+    return file
+
+
+@pytest.mark.parametrize(
+    ("make", "source"),
+    [
+        (lambda folder: "coffee", "coffee"),
+        (lambda folder: str(folder / "a.png"), "{folder}/a.png"),
+        (lambda folder: folder / "a.png", "{folder}/a.png"),
+        (lambda folder: Image.open(folder / "a.png"), "{folder}/a.png"),
+        (lambda folder: (folder / "a.png").open("rb"), "{folder}/a.png"),
+        (lambda folder: as_file("holiday.png"), "holiday.png"),
+        (lambda folder: as_file(), ""),
+        (lambda folder: as_file().getvalue(), ""),
+        (lambda folder: nv.load_image("coffee"), ""),
+        (lambda folder: np.zeros((5, 6, 3)), ""),
+        (lambda folder: torch.rand(3, 5, 6), ""),
+    ],
+)
+def test_a_picture_may_be_all_that_load_image_takes_and_keeps_its_name(selection, tmp_path, make, source) -> None:
+    (tmp_path / "a.png").write_bytes(as_file().getvalue())
+    selection.image = make(tmp_path)
+    assert isinstance(selection.image, Image.Image)
+    assert selection.image.mode == "RGB"
+    assert selection.source == source.format(folder=tmp_path)
+
+
+def test_a_picture_assigned_again_keeps_its_name(selection: Selection) -> None:
+    selection.image = as_file("holiday.png")
+    holiday = selection.image
+    selection.image = "coffee"
+    selection.image = holiday
+    assert selection.source == "holiday.png"
+
+
+def test_a_picture_of_the_users_is_not_written_to(selection: Selection) -> None:
+    picture = Image.new("RGB", (9, 9))
+    selection.image = picture
+    assert selection.image is not picture
+    assert not hasattr(picture, "filename")
+
+
+def test_a_new_network_sets_layer_filter_and_target_back(selection: Selection) -> None:
+    selection.layer, selection.target, selection.filter = "0", 3, 1
+    selection.network = network = other_network()
+    assert (selection.layer, selection.filter, selection.target) == (network.last_maps, None, None)
+    assert selection.source == "chelsea"
+
+
+def test_no_layer_is_the_last_with_maps(selection: Selection, toy: nv.Network) -> None:
+    selection.layer = "0"
+    selection.layer = None
+    assert selection.layer == toy.last_maps
+
+
+def test_a_network_without_maps_has_no_layer_and_no_filter(mlp: nv.Network) -> None:
+    selection = Selection(mlp, "chelsea")
+    assert selection.layer is None
+    with pytest.raises(nv.MethodNotApplicableError, match="no layer with maps"):
+        selection.filter = 0
+    selection.layer = "1"
+    selection.filter = 6
+    assert selection.explains() == nv.Channel("1", 6)
+
+
+def test_a_target_chosen_turns_the_filter_off(selection: Selection) -> None:
+    selection.filter = 3
+    assert selection.explains() == nv.Channel(selection.layer, 3)
+    selection.target = 2
+    assert selection.filter is None
+    assert selection.explains() == 2
+    selection.filter = 0
+    assert selection.target == 2, "the class comes back when the filter is off"
+
+
+def test_another_layer_keeps_a_filter_that_it_has_too(selection: Selection) -> None:
+    assert [selection.network.layers[name].filters for name in ("4", "0")] == [8, 6]
+    selection.layer, selection.filter = "4", 5
+    selection.layer = "0"
+    assert selection.filter == 5
+    selection.layer = "4"
+    selection.filter = 6
+    selection.layer = "0"
+    assert selection.filter is None
+
+
+def test_another_method_forgets_options(selection: Selection) -> None:
+    selection.options = {"samples": 3}
+    selection.method = "saliency"
+    assert selection.options == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "after"),
+    [
+        ("network", other_network, {"layer": "conv2", "filter": None, "target": None}),
+        ("target", lambda: 2, {"filter": None}),
+        ("layer", lambda: "0", {"filter": None}),
+        ("method", lambda: "saliency", {"options": {}}),
+        ("image", lambda: "coffee", {"source": "coffee"}),
+    ],
+)
+def test_who_observes_settled_states_is_told_once_and_sees_all_of_a_change(selection, name, value, after) -> None:
+    selection.layer, selection.target, selection.filter = "4", 1, 7
+    selection.options = {"samples": 3}
+    heard = told(selection)
+    setattr(selection, name, value())
+    assert [which for which, _ in heard] == [name]
+    assert heard[0][1].items() >= after.items()
+    assert selection.settled
+
+
+def test_an_observer_that_fails_leaves_the_selection_settled(selection: Selection) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError
+
+    selection.filter = 1
+    selection.observe(fail, "filter")
+    with pytest.raises(RuntimeError):
+        selection.target = 1
+    assert selection.settled
+
+
+def test_the_same_picture_under_another_name_has_that_name(selection: Selection) -> None:
+    selection.image = as_file("holiday.png")
+    selection.image = as_file("copy.png")
+    assert selection.source == "copy.png"
