@@ -5,6 +5,7 @@ from __future__ import annotations
 from nbcnnviz.attribution import Attribution, Method, attribute, methods
 from nbcnnviz.core.errors import (
     DeviceUnavailableError,
+    ExportError,
     FilterRangeError,
     GradientError,
     ImageError,
@@ -12,6 +13,7 @@ from nbcnnviz.core.errors import (
     NbcnnvizError,
     NetworkError,
     StaleTraceError,
+    SynthesisError,
     UnknownClassError,
     UnknownLayerError,
     UnknownMethodError,
@@ -26,6 +28,17 @@ from nbcnnviz.core.network import Network
 from nbcnnviz.core.preprocess import Preprocess
 from nbcnnviz.core.targets import Channel, ClassScore, LayerEnergy, Unit
 from nbcnnviz.core.trace import ALL_LAYERS, ALL_PARAMETERS, Trace
+from nbcnnviz.synthesis import (
+    class_model,
+    deep_visualization,
+    dream,
+    feature_visualization,
+    fool,
+    invert,
+    recipes,
+    save_film,
+    synthesize,
+)
 from nbcnnviz.zoo import load_network, networks
 
 __version__ = "0.1.0"
@@ -37,6 +50,7 @@ __all__ = [
     "Channel",
     "ClassScore",
     "DeviceUnavailableError",
+    "ExportError",
     "FilterRangeError",
     "GradientError",
     "ImageError",
@@ -49,6 +63,7 @@ __all__ = [
     "NetworkError",
     "Preprocess",
     "StaleTraceError",
+    "SynthesisError",
     "Trace",
     "Unit",
     "UnknownClassError",
@@ -59,12 +74,21 @@ __all__ = [
     "UnknownOptionError",
     "WeightsUnavailableError",
     "attribute",
+    "class_model",
+    "deep_visualization",
+    "dream",
     "explore",
+    "feature_visualization",
+    "fool",
+    "invert",
     "load_image",
     "load_network",
     "methods",
     "networks",
+    "recipes",
     "samples",
+    "save_film",
+    "synthesize",
 ]
 
 

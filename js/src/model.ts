@@ -1,13 +1,27 @@
-// What the kernel and the frame share, one trait a line; nbcnnviz/explorer/frame.py is the other side.
+// What the kernel and the front end share, one trait a line; nbcnnviz/explorer/front/ is the other side, a file a kind.
 import type { AnyModel } from "@anywidget/types";
 
-export interface State {
+/** What every widget has: which view it gets, and what screen readers call it. */
+export interface Front {
+  kind: "maps" | "status" | "tiles" | "pictures" | "tools";
+  label: string;
+}
+
+/** What colours values has colour maps to choose from: names, tables one after another of 768 bytes, the one in use. */
+export interface Coloured {
+  colour_names: string[];
+  colour_tables: DataView;
+  colours: string;
+}
+
+/** front/maps.py */
+export interface Maps extends Front, Coloured {
   /** References to ipycanvas canvases, one a view, and one of marks that is laid over the views. */
   surfaces: string[];
   marks: string | null;
   /** What each view shows and is called. */
   views: View[];
-  /** The picture as an encoded image, and its size in pixels. */
+  /** The picture as an encoded image, and its size in pixels (height, width). */
   picture: DataView;
   size: [number, number];
   /** The map, a byte a value, at its own resolution (height, width); empty when there is none. */
@@ -17,15 +31,17 @@ export interface State {
   low: number;
   high: number;
   cut: boolean;
-  /** Names of the colour maps and their tables one after another, 768 bytes each; the one in use. */
-  colour_names: string[];
-  colour_tables: DataView;
-  colours: string;
   opacity: number;
   threshold: number;
-  /** In words: what is shown, for captions and screen readers. */
+  /** In words: what is shown. */
   caption: string;
-  /** The line of status: what is going on, how far it is, whether it runs, and what went wrong. */
+}
+
+export type View = { kind: "picture" | "overlay" | "map"; title: string };
+
+/** front/status.py */
+export interface Status extends Front {
+  /** What is going on, how far it is (steps 0: nobody knows), whether it runs, and what went wrong. */
   status: string;
   step: number;
   steps: number;
@@ -33,8 +49,64 @@ export interface State {
   error: string;
 }
 
-export type View = { kind: "picture" | "overlay" | "map"; title: string };
-export type Model = AnyModel<State>;
+/** front/tiles.py */
+export interface Tiles extends Front, Coloured {
+  surfaces: string[];
+  /** Tiles one after another, a byte a value: count, height, width, and 1 for maps or 3 for colours. */
+  values: DataView;
+  shape: [number, number, number, number];
+  /** The ends of the scales: one for all tiles, or one each. */
+  lows: number[];
+  highs: number[];
+  /** Of each tile: what it stands for, what is written under it and said of it, how many values are no numbers. */
+  indices: number[];
+  labels: string[];
+  hints: string[];
+  broken: number[];
+  /** The index that the chosen tile stands for, or -1. */
+  chosen: number;
+  /** How wide a tile is on the screen, about; whether it is scaled up smoothly, or as squares. */
+  side: number;
+  smooth: boolean;
+  caption: string;
+}
+
+/** front/pictures.py */
+export interface Pictures extends Front {
+  surfaces: string[];
+  /** Encoded images, and their titles. */
+  pictures: DataView[];
+  titles: string[];
+  caption: string;
+  /** The place in the row of the chosen picture, or -1; whether one can be chosen at all. */
+  chosen: number;
+  choosable: boolean;
+  /** How wide a picture is on the screen, at least. */
+  width: number;
+}
+
+/** front/tools.py */
+export interface Tools extends Front {
+  can_undo: boolean;
+  can_redo: boolean;
+  /** What the panel that is turned up can be saved as. */
+  formats: string[];
+}
+
+export type Model<State extends object> = AnyModel<State>;
+
+/** Call `act` when one of these traits changes, until the signal. */
+export function follow<State extends object>(
+  model: Model<State>,
+  names: (keyof State & string)[],
+  act: () => void,
+  signal: AbortSignal,
+): void {
+  for (const name of names) model.on(`change:${name}`, act);
+  signal.addEventListener("abort", () => {
+    for (const name of names) model.off(`change:${name}`, act);
+  });
+}
 
 export function bytes(view: DataView | null): Uint8Array<ArrayBuffer> {
   return view

@@ -6,8 +6,6 @@ export interface ByteMap {
   values: Uint8Array;
   width: number;
   height: number;
-  /** Whether zero is in the middle of the scale, at 127.5. */
-  signed: boolean;
 }
 
 /** Scale a map up (or down) bilinearly with pixel centres aligned, as `align_corners=False`; places stay fractional. */
@@ -29,6 +27,38 @@ export function upscale(map: ByteMap, width: number, height: number): Float32Arr
     }
   }
   return out;
+}
+
+/** A map at another size: smaller by the mean of what falls together, larger bilinearly if smooth, else as squares. */
+export function fitted(map: ByteMap, width: number, height: number, smooth: boolean): Float32Array {
+  if (smooth && width >= map.width && height >= map.height) return upscale(map, width, height);
+  const out = new Float32Array(width * height);
+  const columns = spans(map.width, width);
+  const rows = spans(map.height, height);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      let sum = 0;
+      for (let row = rows.from[y]; row < rows.to[y]; row++) {
+        for (let column = columns.from[x]; column < columns.to[x]; column++) {
+          sum += map.values[row * map.width + column];
+        }
+      }
+      out[y * width + x] = sum / ((rows.to[y] - rows.from[y]) * (columns.to[x] - columns.from[x]));
+    }
+  }
+  return out;
+}
+
+/** For each place of an axis, the places of another that it covers: one at least. */
+function spans(from: number, to: number) {
+  const starts = new Int32Array(to);
+  const ends = new Int32Array(to);
+  for (let i = 0; i < to; i++) {
+    // Of a finer axis, the place under its middle.
+    starts[i] = Math.floor(from > to ? (i * from) / to : ((i + 0.5) * from) / to);
+    ends[i] = Math.max(starts[i] + 1, from > to ? Math.floor(((i + 1) * from) / to) : 0);
+  }
+  return { from: starts, to: ends };
 }
 
 /** For each place of the finer axis: its two neighbours on the coarser one, and how far it is towards the second. */

@@ -25,18 +25,30 @@ export function repainter(paint: () => void, signal: AbortSignal): () => void {
 }
 
 /**
- * Call `send` a few times after a click or a choice within the explorer, outside its frame.
+ * Call `send` a few times after a click or a choice within the explorer, which the kernel is about to be told of.
  *
  * Jupyter's server sends a small message only when the page has acknowledged the one before, and a page that says
  * nothing acknowledges after 40 ms: the kernel's "busy" would hold back its answer for so long. Whatever the page sends
- * acknowledges at once.
+ * acknowledges at once. `root`'s own clicks, and those on controls that work in the browser alone, await no answer.
  */
 export function acknowledge(root: HTMLElement, send: () => void, signal: AbortSignal): void {
   const asked = (event: Event) => {
-    const explorer = root.closest(".nbcnnviz");
-    const target = event.target as Node;
-    if (!explorer?.contains(target) || root.contains(target)) return;
+    const target = event.target as Element;
+    if (event instanceof KeyboardEvent && event.key !== "Enter" && event.key !== " ") return;
+    if (!root.closest(".nbcnnviz")?.contains(target) || root.contains(target)) return;
+    if (target.closest(".nbv-local")) return;
     for (const delay of [8, 16, 28]) setTimeout(() => signal.aborted || send(), delay);
   };
-  for (const name of ["click", "change"]) document.addEventListener(name, asked, { capture: true, signal });
+  for (const name of ["click", "change", "keydown"]) {
+    window.addEventListener(name, asked, { capture: true, signal });
+  }
+}
+
+/** When the page is seen: now, or once its tab is chosen. */
+export function visible(signal: AbortSignal): Promise<void> {
+  if (!document.hidden) return Promise.resolve();
+  return new Promise((resolve) => {
+    document.addEventListener("visibilitychange", () => resolve(), { once: true, signal });
+    signal.addEventListener("abort", () => resolve());
+  });
 }

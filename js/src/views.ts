@@ -1,6 +1,7 @@
 // The views of a panel: the picture, the map over it, the map alone; painted from the model's bytes.
+import { table } from "./colours";
 import { h } from "./dom";
-import { bytes, type Model, type View } from "./model";
+import { bytes, type Maps, type Model, type View } from "./model";
 import { type ByteMap, blend, colour, short, upscale } from "./paint";
 import { Surface } from "./surface";
 
@@ -14,7 +15,7 @@ export class Views {
   private readonly readout = h("output", { class: "nbv-readout" });
 
   constructor(
-    private readonly model: Model,
+    private readonly model: Model<Maps>,
     private readonly signal: AbortSignal,
   ) {
     signal.addEventListener("abort", () => {
@@ -50,6 +51,9 @@ export class Views {
         capture: true,
         signal: this.signal,
       });
+      if (view.kind !== "picture") {
+        box.addEventListener("click", (event) => this.choose(event, box), { signal: this.signal });
+      }
       box.addEventListener("mouseleave", () => this.readout.replaceChildren(), { signal: this.signal });
     }
     await this.decode();
@@ -85,7 +89,7 @@ export class Views {
 
   private map(): ByteMap {
     const [height, width] = this.model.get("shape");
-    return { values: bytes(this.model.get("values")), width, height, signed: this.model.get("low") < 0 };
+    return { values: bytes(this.model.get("values")), width, height };
   }
 
   /** Paint every view from what is held; asks nothing of the kernel. */
@@ -118,21 +122,35 @@ export class Views {
     return pixels;
   }
 
-  /** Tell the value under the cursor. */
-  private read(event: MouseEvent, box: HTMLElement): void {
+  /** The pixel of the picture under the cursor. */
+  private pixel(event: MouseEvent, box: HTMLElement): { x: number; y: number } | null {
     const [height, width] = this.model.get("size");
     const frame = box.getBoundingClientRect();
     const x = Math.floor(((event.clientX - frame.left) / frame.width) * width);
     const y = Math.floor(((event.clientY - frame.top) / frame.height) * height);
-    if (x < 0 || y < 0 || x >= width || y >= height || this.places.length !== width * height) return;
-    const { low, high } = { low: this.model.get("low"), high: this.model.get("high") };
-    const value = low + (this.places[y * width + x] / 255) * (high - low);
-    this.readout.textContent = `x ${x}  y ${y}  value ${short(value)}`;
+    const inside = x >= 0 && y >= 0 && x < width && y < height && this.places.length === width * height;
+    return inside ? { x, y } : null;
   }
-}
 
-/** The 256 colours in use. */
-export function table(model: Model): Uint8Array {
-  const at = Math.max(0, model.get("colour_names").indexOf(model.get("colours")));
-  return bytes(model.get("colour_tables")).subarray(768 * at, 768 * (at + 1));
+  /** Tell the value under the cursor. */
+  private read(event: MouseEvent, box: HTMLElement): void {
+    const at = this.pixel(event, box);
+    if (!at) return;
+    const { low, high } = { low: this.model.get("low"), high: this.model.get("high") };
+    const value = low + (this.places[at.y * this.model.get("size")[1] + at.x] / 255) * (high - low);
+    this.readout.textContent = `x ${at.x}  y ${at.y}  value ${short(value)}`;
+  }
+
+  /** Tell the kernel which place of the map was clicked. */
+  private choose(event: MouseEvent, box: HTMLElement): void {
+    const at = this.pixel(event, box);
+    if (!at || event.detail > 1) return;
+    const [height, width] = this.model.get("size");
+    const [rows, columns] = this.model.get("shape");
+    const place = {
+      row: Math.floor((at.y * rows) / height),
+      column: Math.floor((at.x * columns) / width),
+    };
+    this.model.send({ type: "pixel", ...place });
+  }
 }

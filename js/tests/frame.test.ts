@@ -1,7 +1,9 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { browserControls, ColourBar, StatusLine } from "../src/bars";
+import { ColourBar } from "../src/colours";
+import { controls } from "../src/maps";
 import type { Model } from "../src/model";
 import { acknowledge, repainter } from "../src/schedule";
+import { StatusLine } from "../src/status";
 
 /** A model that behaves as anywidget's: it holds traits, tells listeners, and counts what is sent. */
 function model(traits: Record<string, unknown> = {}) {
@@ -35,19 +37,19 @@ function model(traits: Record<string, unknown> = {}) {
     listening: () => [...listeners.values()].reduce((sum, acts) => sum + acts.size, 0),
   };
 }
-const as = (m: ReturnType<typeof model>) => m as unknown as Model;
+const as = (m: ReturnType<typeof model>) => m as unknown as Model<any>;
 
 afterEach(() => {
   vi.useRealTimers();
   document.body.replaceChildren();
 });
 
-describe("browserControls", () => {
+describe("controls", () => {
   it("repaints on every step of a drag and tells the kernel once, at its end", () => {
     const m = model();
     const changed = vi.fn();
-    const controls = browserControls(as(m), changed, new AbortController().signal);
-    const slider = controls.querySelector("input") as HTMLInputElement;
+    const bar = controls(as(m), changed, new AbortController().signal);
+    const slider = bar.querySelector("input") as HTMLInputElement;
     for (const value of ["0.6", "0.5", "0.4"]) {
       slider.value = value;
       slider.dispatchEvent(new Event("input"));
@@ -62,10 +64,10 @@ describe("browserControls", () => {
   it("follows the kernel, and listens no more once it is gone", () => {
     const m = model();
     const gone = new AbortController();
-    const controls = browserControls(as(m), () => {}, gone.signal);
+    const bar = controls(as(m), () => {}, gone.signal);
     m.set("opacity", 0.25);
-    expect(controls.querySelector("input")?.value).toBe("0.25");
-    expect(controls.textContent).toContain("25 %");
+    expect(bar.querySelector("input")?.value).toBe("0.25");
+    expect(bar.textContent).toContain("25 %");
     gone.abort();
     expect(m.listening()).toBe(0);
   });
@@ -98,13 +100,13 @@ describe("StatusLine", () => {
 
 describe("ColourBar", () => {
   it("tells its ends to screen readers", () => {
-    const bar = new ColourBar(as(model({ low: -2, high: 2, cut: true })));
+    const bar = new ColourBar();
     // jsdom draws nothing; what is drawn is looked at in a real browser.
     vi.spyOn(HTMLCanvasElement.prototype, "getContext").mockReturnValue({
       createImageData: () => ({ data: new Uint8ClampedArray(1024) }),
       putImageData: () => {},
     } as unknown as CanvasRenderingContext2D);
-    bar.paint();
+    bar.paint(new Uint8Array(768), { low: -2, high: 2, cut: true });
     expect(bar.element.getAttribute("aria-label")).toBe("colour scale from -2 to 2");
     expect([...bar.element.querySelectorAll("span")].map((s) => s.textContent)).toEqual(["≤ -2", "0", "≥ 2"]);
   });

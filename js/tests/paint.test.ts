@@ -5,18 +5,18 @@ const grey = new Uint8Array(768).map((_, i) => Math.floor(i / 3));
 
 describe("upscale", () => {
   it("leaves a map of the same size as it is", () => {
-    const map = { values: new Uint8Array([0, 50, 100, 255]), width: 2, height: 2, signed: false };
+    const map = { values: new Uint8Array([0, 50, 100, 255]), width: 2, height: 2 };
     expect([...upscale(map, 2, 2)]).toEqual([0, 50, 100, 255]);
   });
 
   it("aligns pixel centres, as align_corners=False", () => {
     // numpy: centres of four at -0.25, 0.25, 0.75, 1.25 of two, held at the edges
-    const map = { values: new Uint8Array([0, 100]), width: 2, height: 1, signed: false };
+    const map = { values: new Uint8Array([0, 100]), width: 2, height: 1 };
     expect([...upscale(map, 4, 1)]).toEqual([0, 25, 75, 100]);
   });
 
   it("keeps rows and columns apart", () => {
-    const map = { values: new Uint8Array([10, 20, 30, 40, 50, 60]), width: 3, height: 2, signed: false };
+    const map = { values: new Uint8Array([10, 20, 30, 40, 50, 60]), width: 3, height: 2 };
     const out = upscale(map, 3, 4);
     expect([...out.slice(0, 3)]).toEqual([10, 20, 30]);
     expect([...out.slice(3, 6)]).toEqual([17.5, 27.5, 37.5]);
@@ -24,7 +24,7 @@ describe("upscale", () => {
   });
 
   it("has no places for a map without any", () => {
-    expect(upscale({ values: new Uint8Array(), width: 0, height: 0, signed: false }, 0, 0)).toHaveLength(0);
+    expect(upscale({ values: new Uint8Array(), width: 0, height: 0 }, 0, 0)).toHaveLength(0);
   });
 });
 

@@ -3,67 +3,42 @@
 from __future__ import annotations
 
 import contextvars
+import tempfile
 import threading
 import time
-import weakref
 from collections.abc import Generator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as w
-import torch
 import traitlets as t
-from PIL import Image
 from torch import nn
 
-from nbcnnviz.attribution import Attribution, attribute, methods
+from nbcnnviz.attribution import Attribution
 from nbcnnviz.core.errors import NbcnnvizError, StaleTraceError, UnknownNameError
 from nbcnnviz.core.images import samples
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.targets import ClassScore
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.explorer.controls import Act, Controls
-from nbcnnviz.explorer.panels.explain import ExplainPanel
-from nbcnnviz.explorer.panels.predictions import PredictionsPanel
+from nbcnnviz.explorer.controls import Controls
+from nbcnnviz.explorer.front import MANAGER, StatusLine, Tools
+from nbcnnviz.explorer.history import History
+from nbcnnviz.explorer.panels import TABS, Act, ExplainPanel, Panel, PredictionsPanel, Request
 from nbcnnviz.explorer.runner import FRAMES_A_SECOND, End, Runner
+from nbcnnviz.explorer.saying import sentence
 from nbcnnviz.explorer.selection import Selection
-from nbcnnviz.explorer.surface import MANAGER
+from nbcnnviz.explorer.tracing import Tracer
 from nbcnnviz.zoo import load_network
 
-PANELS = ("explain", "predictions")
+PANELS = (*TABS, "predictions")
 
-_WARM_UP = 4
+_Shown = tuple[Panel, Any]
 
 
 class UnknownPanelError(UnknownNameError):
     """The explorer has no panel of this name."""
 
     kind = "panel"
-
-
-@dataclass(frozen=True)
-class _Request:
-    """The selection as it was when asked, for the worker to answer whatever is selected since."""
-
-    network: Network
-    image: Image.Image
-    target: Any
-    layer: str | None
-    method: str
-    options: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Traced:
-    """A trace, with what it was made from."""
-
-    network: Network
-    image: Image.Image
-    weights: list[tuple[int, int]]
-    trace: Trace
 
 
 class Explorer(w.VBox):
@@ -73,45 +48,59 @@ class Explorer(w.VBox):
     ----------
     selection : Selection
         What is looked at; setting a trait of it is the same as using a control.
-    result : Attribution or None
-        What is on screen; None until the first map of a picture is there.
     error : BaseException or None
         What went wrong since the selection last changed.
     """
 
-    result: Attribution | None
     error: BaseException | None
 
     def __init__(self, selection: Selection, panels: Sequence[str] = PANELS) -> None:
-        panels = [panels] if isinstance(panels, str) else panels
+        panels = [panels] if isinstance(panels, str) else list(panels)
         for name in panels:
             if name not in PANELS:
                 raise UnknownPanelError(name, PANELS, f"The panels are {', '.join(PANELS)}.")
         self.selection = selection
-        self.result = self.error = None
-        self._traced: _Traced | None = None
+        self.error = None
+        self._tracer = Tracer(self._let_go)
         self._shown_trace: Trace | None = None
         self._asking = threading.RLock()
         self._put_off = False
         self._publishing = threading.RLock()
         self._began = 0.0
         self._at_work: object | None = None  # a token of the job whose answer is awaited
-        self._warm: weakref.WeakSet[Network] = weakref.WeakSet()
 
-        self._explain = ExplainPanel()
         self._predictions = PredictionsPanel(lambda index: self._attempt(lambda: setattr(selection, "target", index)))
         self._controls = Controls(selection, self._load, self._attempt)
+        self._status = StatusLine(label="Status", layout=w.Layout(flex="1 1 300px", width="auto", min_width="0"))
         self._runner = Runner(self._started, self._shown, self._ended)
-        self._explain.widget.on_stop(self._runner.stop)
+        self._status.on("stop", lambda _: self._runner.stop())
+        self._history = History(selection)
+        self._tools = Tools(label="Selection and export", layout=w.Layout(flex="0 0 auto", width="auto"))
+        for name in ("can_undo", "can_redo"):
+            t.dlink((self._history, name), (self._tools, name))
+        self._tools.on("undo", lambda _: self._attempt(self._history.undo))
+        self._tools.on("redo", lambda _: self._attempt(self._history.redo))
+        self._tools.on("code", lambda _: self._attempt(lambda: self._tools.copy(self.code())))
+        self._tools.on("save", lambda message: self._attempt(lambda: self._download(message.get("format"))))
+
+        self._panels: dict[str, Panel] = {}
+        self._tabs = w.Tab([w.VBox(layout=w.Layout(min_width="0")) for name in TABS if name in panels])
+        self._tabs.titles = [TABS[name].title for name in TABS if name in panels]
+        self._names = [name for name in TABS if name in panels]
+        self._turn_to(self._names[0] if self._names else None)
 
         columns = []
-        if "explain" in panels:
-            columns.append(_column(self._controls.widget, self._explain.widget, flex="3 1 500px"))
+        if self._names:
+            shown = self._tabs if len(self._names) > 1 else self._tabs.children[0]
+            line = w.HBox([self._tools, self._status], layout=w.Layout(flex_flow="row wrap", grid_gap="4px 16px"))
+            columns.append(_column(self._controls.widget, line, shown, flex="3 1 500px"))
         if "predictions" in panels:
-            columns.append(_column(self._predictions.widget, flex="1 1 280px"))
+            alone = [] if self._names else [self._status]
+            columns.append(_column(*alone, self._predictions.widget, flex="1 1 280px"))
         super().__init__([w.HBox(columns, layout=w.Layout(flex_flow="row wrap", width="100%", grid_gap="8px 24px"))])
         self.add_class("nbcnnviz")
         selection.observe(self._selected, t.All)
+        self._tabs.observe(self._turned, "selected_index")
         self._ask()
 
     def __repr__(self) -> str:
@@ -119,6 +108,28 @@ class Explorer(w.VBox):
         return f"<Explorer: {s.method} of {s.network.name}, {s.source or 'a picture'}>"
 
     # What a user of the API calls.
+
+    @property
+    def panel(self) -> str | None:
+        """The name of the panel that is turned up, which alone computes; set it to turn another up."""
+        return self._panel
+
+    @panel.setter
+    def panel(self, name: str) -> None:
+        if name not in self._names:
+            raise UnknownPanelError(name, self._names, f"This explorer's tabs are {', '.join(self._names) or 'none'}.")
+        self._tabs.selected_index = self._names.index(name)
+
+    @property
+    def panels(self) -> dict[str, Panel]:
+        """The panels that have been turned up so far, by name."""
+        return dict(self._panels)
+
+    @property
+    def result(self) -> Attribution | None:
+        """The map in the Explain panel; None until the first map of a picture is there."""
+        panel = self._panels.get("explain")
+        return panel.result if isinstance(panel, ExplainPanel) else None
 
     def wait(self, timeout: float | None = None) -> Explorer:
         """Block until the explorer is idle; TimeoutError after ``timeout`` seconds. Returns the explorer."""
@@ -131,50 +142,75 @@ class Explorer(w.VBox):
         self._runner.stop()
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write what is shown: the overlay as it is set (``.png``, ``.jpg`` ...), or the raw values (``.npy``)."""
-        result = self.result
-        if result is None:
-            raise NbcnnvizError("There is no map to save yet: wait for the explorer, with ex.wait().")
-        if str(path).endswith(".npy"):
-            result.save(path)
-        else:
-            frame = self._explain.widget
-            result.overlay(opacity=frame.opacity, threshold=frame.threshold, colours=frame.colours).save(path)
+        """Write what the panel turned up shows.
+
+        For Explain, the overlay as it is set (``.png``, ``.svg`` ...), the raw values (``.npy``, ``.npz``), or a page with the
+        overlay and the code (``.html``).
+        """
+        if self._panel is None:
+            raise NbcnnvizError("This explorer has no panel whose picture could be saved.")
+        self._panels[self._panel].save(path, self.code())
 
     def code(self) -> str:
         """The lines of Python that make what is selected again; ``...`` stands for what only you have."""
-        s, result = self.selection, self.result
+        s = self.selection
         lines = ["import nbcnnviz as nv"]
         lines.append("net = ...  # your nv.Network" if s.network.origin is None else f"net = nv.{s.network.origin}")
         image = repr(s.source)
         if s.source not in samples() and not Path(s.source).expanduser().is_file():
             image = "image"
             lines.append("image = ...  # your picture")
-        target = s.explains()
-        if target is None and result is not None and isinstance(result.target, ClassScore):
-            target = result.target.indices(result.trace)[0]
-        explained = repr(target)
-        if type(target).__module__.startswith("nbcnnviz."):
-            explained = f"nv.{explained}"
-        elif callable(target):
-            explained = "target"
-            lines.append("target = ...  # your function of the trace")
-        layer = f", layer={s.layer!r}" if methods()[s.method].needs_layer else ""
-        options = "".join(f", {name}={value!r}" for name, value in s.options.items())
-        lines.append(f"result = nv.attribute(net, {image}, method={s.method!r}, target={explained}{layer}{options})")
-        return "\n".join(lines)
+        panel = self._panels[self._panel] if self._panel else None
+        return "\n".join([*lines, *(panel.code(image) if panel else [f"trace = net.trace({image})"])])
 
     def close(self) -> None:
-        """Stop everything, end the thread and remove the widget."""
+        """Stop everything, end the threads and remove the widget."""
         if self.comm is not None:  # else it is closed, or was refused before it was made
+            for panel in self._panels.values():
+                panel.close()
             self._runner.close()
             self.selection.unobserve(self._selected, t.All)
             self._controls.close()
-            self._traced = self._shown_trace = None
+            self._history.close()
+            self._tracer.forget()
             # ipywidgets keeps every widget that is not closed, and with it all that its callbacks know.
-            for part in _parts(self, self._controls.widget, self._explain.widget, self._predictions.widget) - {self}:
+            shown = [panel.widget for panel in self._panels.values()]
+            parts = _parts(
+                self, self._tabs, self._controls.widget, self._tools, self._status, self._predictions.widget, *shown
+            )
+            for part in parts - {self}:
                 part.close()
+            self._shown_trace = None
         super().close()
+
+    def _download(self, format_: object) -> None:
+        """Save what is shown, and hand it to the reader's browser."""
+        if self._panel is None or format_ not in self._panels[self._panel].formats:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{self._panel}.{format_}"
+            self.save(path)
+            self._tools.download(path.name, path.read_bytes())
+
+    # Tabs. A panel is made when it is first turned up.
+
+    def _turned(self, change: t.Bunch) -> None:
+        if change.new is not None:
+            self._turn_to(self._names[change.new])
+            self._ask()
+
+    def _turn_to(self, name: str | None) -> None:
+        self._panel = name
+        if name is None:
+            return
+        if name not in self._panels:
+            panel = self._panels[name] = TABS[name](self.selection, self._attempt, self._ask)
+            self._tabs.children[self._names.index(name)].children = [panel.widget]
+            if self._shown_trace is not None:
+                panel.show_trace(self._shown_trace)
+        self._tools.formats = list(self._panels[name].formats)
+        self._controls.uses_method = self._panels[name].uses_method
+        self._controls.follow()
 
     # From a change of the selection to a job. Runs on whatever thread the change was made on, and computes nothing.
 
@@ -184,7 +220,7 @@ class Explorer(w.VBox):
                 self._controls.loading = None  # this one came later
             self.error = None
             with self._publishing:
-                self._explain.widget.error = ""
+                self._status.error = ""
             self._ask()
 
     def _ask(self) -> None:
@@ -192,10 +228,9 @@ class Explorer(w.VBox):
             self._put_off = self._controls.loading is not None  # what is loaded answers, or the end of loading asks
             if self._put_off:
                 return
-            s = self.selection
-            layer = s.layer if methods()[s.method].needs_layer else None
-            request = _Request(s.network, s.image, s.explains(), layer, s.method, dict(s.options))
-            self._runner.submit(lambda: self._answer(request))
+            request = Request.of(self.selection)
+            panel = self._panels[self._panel] if self._panel else None
+            self._runner.submit(lambda: self._answer(request, panel))
 
     def _attempt(self, act: Act) -> None:
         """Make a change that the reader asked for; what is wrong with it is shown, never raised."""
@@ -213,46 +248,26 @@ class Explorer(w.VBox):
                 self._controls.loading = name
                 self._runner.submit(lambda: self._load_and_select(name))
 
-    # Jobs: generators of frames. They run on the worker's thread.
+    # Jobs: generators of frames, each with the panel that it is for. They run on the worker's thread.
 
-    def _answer(self, request: _Request) -> Generator[Any, None, None]:
-        question = {"method": request.method, "target": request.target, "layer": request.layer, **request.options}
+    def _answer(self, request: Request, panel: Panel | None) -> Generator[_Shown, None, None]:
         for once_more in (True, False):
-            trace = self._trace_for(request)
-            yield trace
+            trace = self._tracer(request.network, request.image)
+            self._show_trace(trace, request)
             try:
-                yield from attribute.stream(trace, **question)
-                return self._warm_up(trace)
+                if panel is not None:
+                    for frame in panel.answer(request, trace):
+                        yield panel, frame
+                took = (time.perf_counter() - self._began) * 1000
+                self._finish(f"{took:.0f} ms on {trace.network.device}")
+                return self._tracer.warm_up(trace, self._runner.given_up)
             except StaleTraceError:  # the network is being trained: look again
                 if not once_more:
                     raise
-            self._traced = None
+            self._tracer.forget()
             del trace
 
-    def _warm_up(self, trace: Trace) -> None:
-        """Run a network that is new a few times: a process's first passes are many times slower than the others."""
-        if trace.network in self._warm:
-            return
-        for _ in range(_WARM_UP):
-            if self._runner.given_up():
-                return
-            with suppress(Exception):  # nobody asked for this gradient
-                trace.gradient()
-        self._warm.add(trace.network)
-
-    def _trace_for(self, request: _Request) -> Trace:
-        """The trace of the request's picture; the last one, if it is that and the weights are still the same."""
-        network, image = request.network, request.image
-        last = self._traced
-        if last is not None and last.network is network and last.image is image and last.weights == _weights(network):
-            return last.trace
-        # The last trace's memory is free before the next takes as much.
-        last = self._traced = self._shown_trace = self.result = None
-        trace = network.trace(image)
-        self._traced = _Traced(network, image, _weights(network), trace)
-        return trace
-
-    def _load_and_select(self, name: str) -> Generator[Any, None, None]:
+    def _load_and_select(self, name: str) -> Generator[_Shown, None, None]:
         told_at = 0.0
 
         def progress(done: int, total: int) -> None:
@@ -278,7 +293,7 @@ class Explorer(w.VBox):
         if selected:
             self._tell("Computing ...")
             self.selection.network = network
-        yield None
+        yield from ()
 
     # From frames to the screen. Runs on the worker's thread, and for messages also on the callers'.
 
@@ -292,7 +307,7 @@ class Explorer(w.VBox):
 
     def _still(self, token: object) -> None:
         with self._publishing:
-            if self._at_work is token and not self._explain.widget.running:
+            if self._at_work is token and not self._status.running:
                 self._tell("Computing ...")
 
     def _ended(self, error: BaseException | None, end: End) -> None:
@@ -307,39 +322,40 @@ class Explorer(w.VBox):
 
     def _finish(self, status: str) -> None:
         """Say that the answer is there, or that none will come."""
-        with self._publishing, self._explain.widget.hold_sync():
-            self._at_work = None
-            self._explain.widget.running = False
-            self._explain.widget.step = self._explain.widget.steps = 1
-            self._explain.widget.status = status
-
-    def _shown(self, frame: Any) -> None:
         with self._publishing:
-            trace = frame.trace if isinstance(frame, Attribution) else frame
-            if isinstance(trace, Trace) and trace is not self._shown_trace:
-                self._shown_trace, self.result = trace, None
-                self._explain.show_trace(trace)
+            self._at_work = None
+            self._status.finish(status)
+
+    def _show_trace(self, trace: Trace, request: Request) -> None:
+        with self._publishing:
+            if trace is not self._shown_trace:
+                self._shown_trace = trace
                 self._predictions.show(trace)
-            if isinstance(frame, Attribution):
-                self.result = frame
-                with self._explain.widget.hold_sync():
-                    self._explain.show(frame)
-                    if frame.step == frame.steps:
-                        took = (time.perf_counter() - self._began) * 1000
-                        self._finish(f"{took:.0f} ms on {frame.trace.network.device}")
-                classes = frame.target.indices(trace) if isinstance(frame.target, ClassScore) else (None,)
-                self._predictions.mark(classes[0])
+                for panel in self._panels.values():
+                    panel.show_trace(trace)
+            asked = request.target
+            self._predictions.mark(trace.top(1)[0][0] if asked is None else asked if isinstance(asked, int) else None)
+
+    def _let_go(self) -> None:
+        self._shown_trace = None
+        for panel in self._panels.values():
+            panel.forget()
+
+    def _shown(self, frame: _Shown) -> None:
+        panel, data = frame
+        with self._publishing:
+            panel.show(data)
+            if getattr(data, "steps", 1) > 1:
+                self._tell(self._status.status, data.step, data.steps)
 
     def _tell(self, status: str, step: int = 0, steps: int = 0) -> None:
-        with self._publishing, self._explain.widget.hold_sync():
-            self._explain.widget.status = status
-            self._explain.widget.step, self._explain.widget.steps = step, steps
-            self._explain.widget.running = True
+        with self._publishing:
+            self._status.tell(status, step, steps)
 
     def _fail(self, error: BaseException) -> None:
         self.error = error
         with self._publishing:
-            self._explain.widget.error = _sentence(error)
+            self._status.error = sentence(error)
         self._controls.follow()  # a control may show what could not be had
 
 
@@ -349,23 +365,6 @@ class _LoadStoppedError(NbcnnvizError):
 
 def _column(*widgets: w.Widget, flex: str) -> w.VBox:
     return w.VBox(widgets, layout=w.Layout(flex=flex, min_width="0", grid_gap="8px"))
-
-
-def _weights(network: Network) -> list[tuple[int, int]]:
-    """What tells one state of the weights from another: training writes to them, or puts others in their place."""
-    return [(id(p), 0 if p.is_inference() else p._version) for p in network.module.parameters()]
-
-
-def _sentence(error: BaseException) -> str:
-    """What went wrong, in words for someone who did not write the code."""
-    if isinstance(error, NbcnnvizError):
-        return str(error)
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return (
-            "There is not enough memory for this: choose a smaller network, or close other explorers with ex.close()."
-        )
-    text = str(error).strip().partition("\n")[0]
-    return f"Something unexpected happened ({type(error).__name__}){': ' if text else ''}{text}"
 
 
 def _parts(*widgets: w.Widget) -> set[w.Widget]:
@@ -407,7 +406,8 @@ def explore(
     method, target, layer, filter
         What to show first; see `Selection`.
     panels
-        Which panels to show: ``"explain"`` and ``"predictions"``.
+        Which panels to show: ``"explain"``, ``"synthesize"`` ... each on a tab, and ``"predictions"`` beside them. Default:
+        all.
 
     Returns
     -------

@@ -15,10 +15,9 @@ from PIL import Image
 from nbcnnviz.attribution import methods
 from nbcnnviz.core.images import samples
 from nbcnnviz.core.network import Network
+from nbcnnviz.explorer.panels.panel import Act
 from nbcnnviz.explorer.selection import Selection
 from nbcnnviz.zoo import networks
-
-Act = Callable[[], None]
 
 _TOP_CLASS = "top class; type to search"
 _OWN_TARGET = "a target set in Python; type to search"
@@ -48,6 +47,8 @@ class Controls:
     ----------
     loading : str or None
         The network that is being loaded: the menu shows it ahead of the selection.
+    uses_method : bool
+        Whether what is on screen hangs on the method; if not, the layer does not hang on it either.
     """
 
     def __init__(self, selection: Selection, load: Callable[[str], None], attempt: Callable[[Act], None]) -> None:
@@ -55,6 +56,7 @@ class Controls:
         self._load = load
         self._attempt = attempt
         self.loading: str | None = None
+        self.uses_method = True
         self._own: dict[str, Network] = {}
         self._own_picture: tuple[str, Image.Image] | None = None
         # Controls answer to changes on any thread, and what is set here must not be taken for the reader's.
@@ -169,6 +171,7 @@ class Controls:
             if self.method.options != offered:  # a method may have been added
                 self.method.options = offered
             self.method.value = selection.method
+            self.method.disabled = not self.uses_method
             self._follow_layer()
             by_filter = selection.filter is not None
             self.explain.value = _FILTER if by_filter else _CLASS
@@ -198,7 +201,7 @@ class Controls:
             shown = offered[0] if layer is None else layer
             if control.value != shown:
                 control.value = shown
-            needed = methods()[selection.method].needs_layer or selection.filter is not None
+            needed = not self.uses_method or methods()[selection.method].needs_layer or selection.filter is not None
             control.disabled = not names or not needed
         if selection.filter is not None and layer is not None:
             self.filter.max = network.layers[layer].filters - 1

@@ -19,7 +19,7 @@ from nbcnnviz.core.errors import (
 )
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.targets import Channel, ClassScore, Target
+from nbcnnviz.core.targets import Channel, ClassScore, Target, Unit
 
 
 class Selection(t.HasTraits):
@@ -41,6 +41,8 @@ class Selection(t.HasTraits):
         and stays None where it has none.
     filter : int or None
         The channel of ``layer`` to explain; None explains ``target``.
+    unit : tuple[int, int] or None
+        The row and column of the one unit of that channel to explain; None explains all of it.
     target : int, str, target or None
         The class to explain, as an index or a name, which becomes its index; or any target; None is the top class of
         the picture.
@@ -57,6 +59,7 @@ class Selection(t.HasTraits):
     source = t.Unicode("")
     layer = t.Unicode(None, allow_none=True)
     filter = t.Int(None, allow_none=True)
+    unit = t.Tuple(t.Int(), t.Int(), allow_none=True, default_value=None)
     target = t.Any(None)
     method = t.Unicode("grad_cam")
     options = t.Dict()
@@ -71,10 +74,18 @@ class Selection(t.HasTraits):
                 setattr(self, name, value)
 
     def explains(self) -> Target | int | str | None:
-        """The target in force: the filter if one is chosen, else the class."""
+        """The target in force: the unit or filter if one is chosen, else the class."""
         if self.filter is not None and self.layer is not None:
+            if self.unit is not None:
+                return Unit(self.layer, self.filter, *self.unit)
             return Channel(self.layer, self.filter)
         return self.target
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Set traits as they were together before, in an order in which each is valid; it is told of when all are set."""
+        self._along(**state)
+        # Of the traits that bring no others with them: it stands for all.
+        self.notify_change(t.Bunch(name="options", old={}, new=self.options, owner=self, type="change"))
 
     @t.validate("image")
     def _load(self, proposal: t.Bunch) -> Image.Image:
@@ -107,6 +118,22 @@ class Selection(t.HasTraits):
             )
         return proposal.value
 
+    @t.validate("unit")
+    def _within_filter(self, proposal: t.Bunch) -> tuple[int, int] | None:
+        if proposal.value is None:
+            return None
+        if self.filter is None or self.layer is None or not self.network.layers[self.layer].spatial:
+            raise MethodNotApplicableError(
+                "A unit is a place on the map of a filter: choose a layer and a filter first."
+            )
+        height, width = self.network.layers[self.layer].shape[1:]
+        row, column = proposal.value
+        if not (0 <= row < height and 0 <= column < width):
+            raise FilterRangeError(
+                f"The maps of layer {self.layer!r} have {height} rows and {width} columns: there is no unit {row}, {column}."
+            )
+        return row, column
+
     @t.validate("target")
     def _known_class(self, proposal: t.Bunch) -> Any:
         target = proposal.value
@@ -133,7 +160,7 @@ class Selection(t.HasTraits):
     @t.observe("network")
     def _start_over(self, change: t.Bunch) -> None:
         if isinstance(change.old, Network):
-            self._along(filter=None, target=None, layer=change.new.last_maps)
+            self._along(unit=None, filter=None, target=None, layer=change.new.last_maps)
 
     @t.observe("image")
     def _name_source(self, change: t.Bunch) -> None:
@@ -144,7 +171,14 @@ class Selection(t.HasTraits):
         if change.new is None and self.network.last_maps is not None:
             self._along(layer=self.network.last_maps)  # traitlets validate no None
         elif self.filter is not None and (change.new is None or self.filter >= self.network.layers[change.new].filters):
-            self._along(filter=None)
+            self._along(unit=None, filter=None)
+        elif self.unit is not None:
+            self._along(unit=None)
+
+    @t.observe("filter")
+    def _no_unit_without_filter(self, change: t.Bunch) -> None:
+        if self.unit is not None:
+            self._along(unit=None)
 
     @t.observe("target")
     def _class_instead_of_filter(self, change: t.Bunch) -> None:
@@ -158,9 +192,9 @@ class Selection(t.HasTraits):
 
     def _along(self, **traits: Any) -> None:
         """Change what a change brings with it; until it is done, the selection is not settled."""
-        self.settled = False
+        settled, self.settled = self.settled, False
         try:
             for name, value in traits.items():
                 setattr(self, name, value)
         finally:
-            self.settled = True
+            self.settled = settled

@@ -17,10 +17,8 @@ import nbformat
 from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (found := shutil.which(name))),
-    None,
-)
+_NAMES = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = next((found for name in _NAMES if name and (found := shutil.which(name))), None)
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

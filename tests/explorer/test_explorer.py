@@ -18,6 +18,7 @@ import nbcnnviz as nv
 from nbcnnviz.attribution.method import _METHODS, Method
 from nbcnnviz.core.network import Network
 from nbcnnviz.explorer import Explorer, Selection, UnknownPanelError, app
+from nbcnnviz.explorer.panels import explain
 from tests import toys
 from tests.explorer.conftest import PATIENCE
 from tests.explorer.test_selection import as_file
@@ -28,7 +29,7 @@ def answers(ex: Explorer) -> nv.Attribution:
     ex.wait(PATIENCE)
     if ex.error:
         raise ex.error
-    assert ex._explain.widget.error == ""
+    assert ex._status.error == ""
     assert ex.result
     return ex.result
 
@@ -67,7 +68,7 @@ def test_a_first_question_may_be_given(explore, toy: nv.Network) -> None:
 def test_panels_that_are_not_shown_are_not_there(explore, toy: nv.Network, panels) -> None:
     ex = explore(toy, panels=panels)
     assert len(ex.children[0].children) == len([panels] if isinstance(panels, str) else panels)
-    assert ex.result
+    assert ex._predictions._top
 
 
 def test_a_module_or_a_name_is_a_network(explore) -> None:
@@ -75,7 +76,7 @@ def test_a_module_or_a_name_is_a_network(explore) -> None:
     assert ex.selection.network.name == "Sequential"
     assert answers(ex)
     ex = explore("efficientnet_lite0", "coffee")
-    assert "espresso" in ex._explain.widget.caption
+    assert "espresso" in ex.panels["explain"].widget.caption
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def test_the_map_is_saved_as_a_picture_or_as_numbers(explore, toy: nv.Network, t
     ex = explore(toy)
     ex.save(tmp_path / "map.png")
     assert Image.open(tmp_path / "map.png").size == (20, 24)
-    frame = ex._explain.widget
+    frame = ex.panels["explain"].widget
     frame.opacity, frame.threshold, frame.colours = 1.0, 0.5, "viridis"
     ex.save(tmp_path / "other.png")
     expected = ex.result.overlay(opacity=1.0, threshold=0.5, colours="viridis")
@@ -242,7 +243,7 @@ def slow(monkeypatch):
 
 
 def frame_of(ex: Explorer):
-    return ex._explain.widget
+    return ex.panels["explain"].widget
 
 
 def wait_until(condition) -> None:
@@ -257,21 +258,21 @@ def test_a_long_run_tells_how_far_it_is_and_is_stopped_between_two_frames(explor
     ex.selection.method = "slow"
     slow.go(5)
     assert ex.result.step == 5
-    assert (frame_of(ex).step, frame_of(ex).steps) == (5, 100)
-    wait_until(lambda: frame_of(ex).running)
-    frame_of(ex)._handle_custom_msg({"type": "stop"}, [])
+    assert (ex._status.step, ex._status.steps) == (5, 100)
+    wait_until(lambda: ex._status.running)
+    ex._status._handle_custom_msg({"type": "stop"}, [])
     slow.ticks.release()
     ex.wait(PATIENCE)
     assert slow.closed.is_set()
     assert ex.result.step == 5, "what is on screen stays"
-    assert frame_of(ex).status == "Stopped"
-    assert not frame_of(ex).running
+    assert ex._status.status == "Stopped"
+    assert not ex._status.running
 
 
 def test_a_newer_question_replaces_a_run_and_says_nothing_of_a_stop(explore, toy, slow) -> None:
     ex = explore(toy)
     statuses: list[str] = []
-    frame_of(ex).observe(lambda change: statuses.append(change.new), "status")
+    ex._status.observe(lambda change: statuses.append(change.new), "status")
     ex.selection.method = "slow"
     slow.go(2)
     ex.selection.method = "saliency"
@@ -280,7 +281,7 @@ def test_a_newer_question_replaces_a_run_and_says_nothing_of_a_stop(explore, toy
     assert slow.closed.is_set()
     assert "Stopped" not in statuses
     assert statuses[-1].endswith(" ms on cpu")
-    assert not frame_of(ex).running
+    assert not ex._status.running
 
 
 def test_a_run_that_ends_says_how_long_it_took(explore, toy, slow) -> None:
@@ -288,8 +289,8 @@ def test_a_run_that_ends_says_how_long_it_took(explore, toy, slow) -> None:
     ex.selection.method = "slow"
     slow.go(100)
     assert answers(ex).step == 100
-    assert frame_of(ex).status.endswith(" ms on cpu")
-    assert frame_of(ex).step == frame_of(ex).steps == 1
+    assert ex._status.status.endswith(" ms on cpu")
+    assert ex._status.step == ex._status.steps == 1
 
 
 def test_an_error_stays_to_be_read_while_a_run_goes_on(explore, toy, slow) -> None:
@@ -298,9 +299,9 @@ def test_an_error_stays_to_be_read_while_a_run_goes_on(explore, toy, slow) -> No
     slow.go(1)
     ex._controls.class_.value = "wolf"
     slow.go(3)
-    assert "no class 'wolf'" in frame_of(ex).error
+    assert "no class 'wolf'" in ex._status.error
     ex._controls.class_.value = "bee"
-    assert frame_of(ex).error == ""
+    assert ex._status.error == ""
     ex.stop()
     slow.ticks.release(2)
     ex.wait(PATIENCE)
@@ -309,13 +310,13 @@ def test_an_error_stays_to_be_read_while_a_run_goes_on(explore, toy, slow) -> No
 def test_of_many_questions_at_once_the_last_is_answered(explore, toy: nv.Network, monkeypatch) -> None:
     ex = explore(toy)
     asked: list = []
-    stream = app.attribute.stream
+    stream = explain.attribute.stream
 
     def record(trace, **question):
         asked.append(question["target"])
         return stream(trace, **question)
 
-    monkeypatch.setattr(app.attribute, "stream", record)
+    monkeypatch.setattr(explain.attribute, "stream", record)
     with gate(monkeypatch) as opened:
         ex.selection.image = "coffee"
         for number in range(100):
@@ -375,10 +376,14 @@ def test_one_trace_answers_every_question_about_a_picture(explore, toy: nv.Netwo
 
 def test_explorers_do_not_disturb_each_other(explore, toy: nv.Network) -> None:
     first, second = explore(toy, "chelsea"), explore(toy, "coffee", method="saliency")
-    shown = second.result, second._explain.widget.values, second._explain.widget.caption
+    shown = second.result, second.panels["explain"].widget.values, second.panels["explain"].widget.caption
     first.selection.method, first.selection.target = "gradient", 3
     assert answers(first).method == "gradient"
-    assert (second.wait(PATIENCE).result, second._explain.widget.values, second._explain.widget.caption) == shown
+    assert (
+        second.wait(PATIENCE).result,
+        second.panels["explain"].widget.values,
+        second.panels["explain"].widget.caption,
+    ) == shown
     first.close()
     second.selection.target = 1
     assert answers(second).target == nv.ClassScore(1)
@@ -428,14 +433,14 @@ def test_other_parameters_in_the_place_of_the_old_are_seen_too(explore) -> None:
 def test_weights_that_change_between_the_passes_are_looked_at_once_more(explore, monkeypatch) -> None:
     network = nv.Network(toys.classic(), size=(24, 20))
     ex = explore(network)
-    stream, trained = app.attribute.stream, []
+    stream, trained = explain.attribute.stream, []
 
     def train_first(trace, **question):
         if not trained:
             trained.append(train_step(network.module))
         return stream(trace, **question)
 
-    monkeypatch.setattr(app.attribute, "stream", train_first)
+    monkeypatch.setattr(explain.attribute, "stream", train_first)
     ex.selection.method = "saliency"
     assert same(answers(ex), nv.attribute(network, "chelsea", method="saliency"))
     assert ex._predictions._top == ex.result.trace.top(8)
@@ -478,12 +483,12 @@ def test_an_error_of_the_users_network_is_a_sentence_and_the_explorer_goes_on(ex
     module.mood = fail_with(failure)
     ex.selection.image = "coffee"
     ex.wait(PATIENCE)
-    assert says in frame_of(ex).error
-    assert frame_of(ex).error
-    assert "\n" not in frame_of(ex).error
-    assert "Traceback" not in frame_of(ex).error
+    assert says in ex._status.error
+    assert ex._status.error
+    assert "\n" not in ex._status.error
+    assert "Traceback" not in ex._status.error
     assert failure in (ex.error, ex.error.__cause__)
-    assert not frame_of(ex).running
+    assert not ex._status.running
     module.mood = None
     ex.selection.image = "rocket"
     assert answers(ex)
@@ -494,11 +499,11 @@ def test_a_target_of_the_users_that_fails_is_a_sentence(explore, toy: nv.Network
     ex = explore(toy)
     ex.selection.target = lambda trace: trace.nothing
     ex.wait(PATIENCE)
-    assert frame_of(ex).error.startswith("Something unexpected happened (AttributeError): 'Trace' object has no")
+    assert ex._status.error.startswith("Something unexpected happened (AttributeError): 'Trace' object has no")
     ex.selection.target = lambda trace: trace.scores
     ex.wait(PATIENCE)
-    assert frame_of(ex).error == str(ex.error)
-    assert "A target is a scalar" in frame_of(ex).error
+    assert ex._status.error == str(ex.error)
+    assert "A target is a scalar" in ex._status.error
     ex.selection.target = 1
     assert answers(ex)
 
@@ -540,7 +545,7 @@ def test_activations_that_are_no_numbers_are_told_of(explore) -> None:
 def test_a_network_without_maps_is_explained_at_its_input(explore, mlp: nv.Network) -> None:
     ex = explore(mlp)
     assert isinstance(ex.error, nv.MethodNotApplicableError)
-    assert "has none" in frame_of(ex).error
+    assert "has none" in ex._status.error
     ex.selection.method = "saliency"
     assert answers(ex).values.shape == (1, 1, 12, 12)
 
@@ -576,7 +581,7 @@ def start_loading(ex: Explorer, loading, name: str = "resnet18") -> None:
     ex._controls.network.value = name
     assert loading.begun.acquire(timeout=PATIENCE)
     loading.go_on.release()
-    wait_until(lambda: frame_of(ex).status.startswith(f"Downloading {name}"))
+    wait_until(lambda: ex._status.status.startswith(f"Downloading {name}"))
 
 
 def loaded(name: str = "resnet18") -> nv.Network:
@@ -588,12 +593,12 @@ def loaded(name: str = "resnet18") -> nv.Network:
 def test_a_network_chosen_in_the_menu_is_loaded_and_explained(explore, toy: nv.Network, loading) -> None:
     ex = explore(toy)
     start_loading(ex, loading)
-    assert frame_of(ex).running
+    assert ex._status.running
     loading.outcome = loaded()
     loading.go_on.release()
     assert answers(ex).trace.network is ex.selection.network is loading.outcome
     assert ex._controls.network.value == "resnet18"
-    assert frame_of(ex).status.endswith(" ms on cpu")
+    assert ex._status.status.endswith(" ms on cpu")
     ex._controls.network.value = "toy"
     assert answers(ex).trace.network is toy
 
@@ -626,7 +631,7 @@ def test_loading_that_fails_says_why_and_answers_what_was_asked_meanwhile(explor
     loading.outcome = nv.WeightsUnavailableError("out of reach")
     loading.go_on.release()
     ex.wait(PATIENCE)
-    assert frame_of(ex).error == "out of reach"
+    assert ex._status.error == "out of reach"
     assert ex.result.method == "saliency"
     assert ex._controls.network.value == "toy"
     ex.selection.method = "grad_cam"
@@ -714,7 +719,7 @@ def test_the_last_trace_is_let_go_before_the_next_is_made(explore, monkeypatch, 
         ex.selection.target = lambda trace: trace.nothing
         ex.wait(PATIENCE)
         assert ex.error
-    last = weakref.ref(ex._traced.trace)
+    last = weakref.ref(ex._tracer._last[-1])
     alive: list = []
     trace = Network.trace
 
@@ -729,7 +734,7 @@ def test_the_last_trace_is_let_go_before_the_next_is_made(explore, monkeypatch, 
         ex.selection.image = "coffee"
         ex.wait(PATIENCE)
         assert alive == [False]
-        last = weakref.ref(ex._traced.trace)
+        last = weakref.ref(ex._tracer._last[-1])
         train_step(module)
         ex.selection.target = 2
         ex.wait(PATIENCE)
@@ -741,9 +746,9 @@ def test_the_last_trace_is_let_go_before_the_next_is_made(explore, monkeypatch, 
 def test_a_stale_trace_is_let_go_before_the_next_is_made(explore, monkeypatch) -> None:
     network = nv.Network(toys.classic(), size=(24, 20))
     ex = explore(network)
-    last = weakref.ref(ex._traced.trace)
+    last = weakref.ref(ex._tracer._last[-1])
     alive: list = []
-    trace, stream = Network.trace, app.attribute.stream
+    trace, stream = Network.trace, explain.attribute.stream
 
     def look(*args, **kwargs):
         alive.append(last() is not None)
@@ -755,7 +760,7 @@ def test_a_stale_trace_is_let_go_before_the_next_is_made(explore, monkeypatch) -
         return stream(trace, **question)
 
     monkeypatch.setattr(Network, "trace", look)
-    monkeypatch.setattr(app.attribute, "stream", train_first)
+    monkeypatch.setattr(explain.attribute, "stream", train_first)
     gc.disable()
     try:
         ex.selection.method = "saliency"

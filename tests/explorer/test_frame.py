@@ -9,9 +9,9 @@ from ipywidgets import Widget
 from PIL import Image
 
 import nbcnnviz as nv
-from nbcnnviz.explorer.frame import PanelFrame
+from nbcnnviz.explorer.front import MapFrame, StatusLine
+from nbcnnviz.explorer.front.surface import MANAGER
 from nbcnnviz.explorer.panels.explain import ExplainPanel
-from nbcnnviz.explorer.surface import MANAGER
 from nbcnnviz.render import COLOURS, Scale, flat, lookup_table, to_bytes
 from tests.explorer.test_surface import names
 
@@ -30,7 +30,7 @@ def drawn(monkeypatch) -> list:
 
 @pytest.fixture
 def panel(trace: nv.Trace, drawn: list) -> ExplainPanel:
-    panel = ExplainPanel()
+    panel = ExplainPanel(None, None, None)
     panel.show_trace(trace)
     return panel
 
@@ -173,23 +173,16 @@ def test_the_caption_tells_of_the_rectifiers_that_were_ruled(panel: ExplainPanel
     assert panel.widget.caption == "Guided backprop of cat (2), 2 rectifiers ruled"
 
 
-def test_only_a_method_of_many_steps_moves_the_progress(panel: ExplainPanel, trace: nv.Trace) -> None:
-    panel.show(result(trace, MAPS["unsigned"], step=3, steps=10))
-    assert (panel.widget.step, panel.widget.steps) == (3, 10)
-    panel.show(result(trace, MAPS["unsigned"]))
-    assert (panel.widget.step, panel.widget.steps) == (3, 10)
-
-
-def test_a_stop_is_heard_and_nothing_else_is() -> None:
-    frame, stops = PanelFrame(), []
-    frame.on_stop(lambda: stops.append(1))
+def test_an_event_is_heard_and_nothing_else_is() -> None:
+    line, stops = StatusLine(), []
+    line.on("stop", stops.append)
     for content in ({"type": "stop"}, {"type": "here"}, {}, "stop", None):
-        frame._handle_custom_msg(content, [])
-    assert stops == [1]
+        line._handle_custom_msg(content, [])
+    assert stops == [{"type": "stop"}]
 
 
 def test_the_tables_of_all_colour_maps_are_there_from_the_start() -> None:
-    frame = PanelFrame()
+    frame = MapFrame()
     for at, name in enumerate(COLOURS):
         table = np.frombuffer(frame.colour_tables, np.uint8)[768 * at : 768 * (at + 1)].reshape(256, 3)
         assert (table == lookup_table(name)).all()

@@ -5,7 +5,7 @@ import threading
 import pytest
 from ipycanvas import Canvas, hold_canvas
 
-from nbcnnviz.explorer.surface import MANAGER, Surface, ring
+from nbcnnviz.explorer.front.surface import MANAGER, Surface, ring
 from tests.explorer.conftest import PATIENCE
 
 

@@ -2,43 +2,100 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from os import PathLike
+from typing import Any
+
 from torch import Tensor
 
-from nbcnnviz.attribution import Attribution, methods
+from nbcnnviz.attribution import Attribution, attribute, methods
+from nbcnnviz.core.errors import NbcnnvizError
+from nbcnnviz.core.targets import ClassScore
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.explorer.frame import PanelFrame
-from nbcnnviz.explorer.surface import ring
+from nbcnnviz.explorer.front import MapFrame, ring
+from nbcnnviz.explorer.panels.panel import Panel, Request
+from nbcnnviz.explorer.panels.saving import FORMATS, write
 from nbcnnviz.render import Scale, default_for, flat
 
 
-class ExplainPanel:
-    """Shows attributions in a `PanelFrame`."""
+class ExplainPanel(Panel):
+    """Shows attributions in a `MapFrame`.
 
-    def __init__(self) -> None:
-        self.widget = PanelFrame()
+    Attributes
+    ----------
+    result : Attribution or None
+        What is on screen.
+    """
+
+    name = "explain"
+    title = "Explain"
+    uses_method = True
+    formats = FORMATS
+    widget: MapFrame
+
+    def __init__(self, *links: Any) -> None:
+        super().__init__(*links)
+        self.widget = MapFrame(label="Explanation")
+        self.result: Attribution | None = None
         self._signed: bool | None = None
         self._colours: dict[bool | None, str] = {}
 
+    def answer(self, request: Request, trace: Trace) -> Generator[Attribution, None, None]:
+        """The map of the target, once or better and better."""
+        layer = request.layer if methods()[request.method].needs_layer else None
+        question = {"method": request.method, "target": request.target, "layer": layer}
+        yield from attribute.stream(trace, **question, **request.options)
+
     def show_trace(self, trace: Trace) -> None:
         """Show another picture."""
+        self.result = None
         self.widget.show_picture(trace.pictures[0])
 
-    def show(self, result: Attribution) -> None:
+    def forget(self) -> None:
+        """Let the result go, and its trace with it."""
+        self.result = None
+
+    def show(self, frame: Attribution) -> None:
         """Show a map, in the colours that fit its sign, or that the reader chose for maps of this sign."""
-        map_ = flat(result.values)[0]
+        self.result = frame
+        map_ = flat(frame.values)[0]
         scale = Scale.to_show(map_)
         self._colours[self._signed] = self.widget.colours
         self._signed = scale.signed
         colours = self._colours.get(scale.signed, default_for(scale.signed))
         with self.widget.hold_sync():
             self.widget.show_map(map_, scale, colours)
-            self.widget.caption = self._caption(result) + _remark(map_, scale)
-            if result.steps > 1:
-                self.widget.step, self.widget.steps = result.step, result.steps
+            self.widget.caption = self._caption(frame) + _remark(map_, scale)
         if scale.high > 0:
-            self._mark_strongest(map_, *result.trace.size)
+            self._mark_strongest(map_, *frame.trace.size)
         else:
             self.widget.unmark()
+
+    def save(self, path: str | PathLike[str], code: str = "") -> None:
+        """Write the overlay as it is set (``.png``, ``.jpg``, ``.svg``), the raw values (``.npy``, ``.npz``) or a page."""
+        if self.result is None:
+            raise NbcnnvizError("There is no map to save yet: wait for the explorer, with ex.wait().")
+        frame, values = self.widget, self.result.values[0].detach().float().cpu().numpy()
+        overlay = self.result.overlay(opacity=frame.opacity, threshold=frame.threshold, colours=frame.colours)
+        write(path, overlay, {"values": values, "heatmap": self.result.heatmap}, frame.caption, code)
+
+    def code(self, image: str) -> list[str]:
+        """The call of `nbcnnviz.attribute` that makes the map again."""
+        s, result = self.selection, self.result
+        lines = []
+        target = s.explains()
+        if target is None and result is not None and isinstance(result.target, ClassScore):
+            target = result.target.indices(result.trace)[0]
+        explained = repr(target)
+        if type(target).__module__.startswith("nbcnnviz."):
+            explained = f"nv.{explained}"
+        elif callable(target):
+            explained = "target"
+            lines.append("target = ...  # your function of the trace")
+        layer = f", layer={s.layer!r}" if methods()[s.method].needs_layer else ""
+        options = "".join(f", {name}={value!r}" for name, value in s.options.items())
+        lines.append(f"result = nv.attribute(net, {image}, method={s.method!r}, target={explained}{layer}{options})")
+        return lines
 
     def _mark_strongest(self, map_: Tensor, height: int, width: int) -> None:
         """Ring the place where the map is strongest."""

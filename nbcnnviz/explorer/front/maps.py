@@ -1,26 +1,18 @@
-"""The panel frame's side in the kernel: what the front end (js/) shows, as traits. See js/src/model.ts.
-
-The traits hold the last picture as bytes, so that nothing drawn is lost with a canvas, a reload or the kernel.
-"""
+"""Three views of one map: the picture, the map over it, the map alone. See js/src/maps.ts."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import anywidget
 import traitlets as t
 from ipycanvas import Canvas
 from ipywidgets import widget_serialization
 from PIL import Image
 from torch import Tensor
 
-from nbcnnviz.explorer.surface import Draw, Surface
-from nbcnnviz.render import COLOURS, SEQUENTIAL, Scale, lookup_table, to_bytes
-
-_STATIC = Path(__file__).parent.parent / "static"
+from nbcnnviz.explorer.front.base import Coloured, Front, encoded
+from nbcnnviz.explorer.front.surface import Draw, Surface
+from nbcnnviz.render import Scale, to_bytes
 
 VIEWS = (
     {"kind": "picture", "title": "Picture, as the network sees it"},
@@ -29,13 +21,13 @@ VIEWS = (
 )
 
 
-class PanelFrame(anywidget.AnyWidget):
-    """Three views of one map: the picture, the map over it, the map alone, with colour bar, status and stop."""
+class MapFrame(Front, Coloured):
+    """Three views of one map, with colour bar, opacity, threshold and the value under the cursor.
 
-    # As text: of a path, anywidget would keep every instance for as long as the class lives.
-    _esm = (_STATIC / "frame.js").read_text(encoding="utf-8")
-    _css = (_STATIC / "frame.css").read_text(encoding="utf-8")
+    Event ``"pixel"``: the reader clicked a place, ``{"row": ..., "column": ...}`` of the map.
+    """
 
+    kind = t.Unicode("maps").tag(sync=True)
     surfaces = t.List(t.Instance(Canvas)).tag(sync=True, **widget_serialization)
     marks = t.Instance(Canvas, allow_none=True).tag(sync=True, **widget_serialization)
     views = t.List(list(VIEWS)).tag(sync=True)
@@ -46,20 +38,13 @@ class PanelFrame(anywidget.AnyWidget):
     low = t.Float(0).tag(sync=True)
     high = t.Float(0).tag(sync=True)
     cut = t.Bool(False).tag(sync=True)
-    colour_names = t.List(list(COLOURS)).tag(sync=True)
-    colour_tables = t.Bytes(b"".join(lookup_table(name).tobytes() for name in COLOURS)).tag(sync=True)
-    colours = t.Unicode(SEQUENTIAL).tag(sync=True)
     opacity = t.Float(0.7).tag(sync=True)
     threshold = t.Float(0.0).tag(sync=True)
     caption = t.Unicode("").tag(sync=True)
-    status = t.Unicode("").tag(sync=True)
-    step = t.Int(0).tag(sync=True)
-    steps = t.Int(0).tag(sync=True)
-    running = t.Bool(False).tag(sync=True)
-    error = t.Unicode("").tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
-        self._surfaces = [Surface() for _ in VIEWS]
+        views = traits.get("views", VIEWS)
+        self._surfaces = [Surface() for _ in views]
         self._marks = Surface()
         super().__init__(surfaces=[s.canvas for s in self._surfaces], marks=self._marks.canvas, **traits)
 
@@ -69,10 +54,8 @@ class PanelFrame(anywidget.AnyWidget):
         for surface in (*self._surfaces, self._marks):
             surface.resize(width, height)
         self.unmark()
-        file = io.BytesIO()
-        picture.save(file, "JPEG", quality=92)  # a photograph may lose a little; a map never does
         with self.hold_sync():
-            self.picture, self.size = file.getvalue(), [height, width]
+            self.picture, self.size = encoded(picture), [height, width]
             self.values, self.shape = b"", [0, 0]
             self.low = self.high = 0.0
 
@@ -90,12 +73,3 @@ class PanelFrame(anywidget.AnyWidget):
     def unmark(self) -> None:
         """Remove the marks."""
         self._marks.clear()
-
-    def on_stop(self, act: Callable[[], None]) -> None:
-        """Call ``act`` when the reader asks for a stop."""
-
-        def hear(_: Any, content: Any, __: Any) -> None:
-            if isinstance(content, dict) and content.get("type") == "stop":
-                act()
-
-        self.on_msg(hear)

@@ -1,0 +1,121 @@
+// A list box whose options are laid out in rows: one tab stop, arrows and their like inside, Enter or Space chooses.
+import { h } from "./dom";
+
+let boxes = 0;
+
+export class Choice {
+  readonly element: HTMLElement;
+  private readonly id = `nbv-choice-${++boxes}`;
+  private active = 0;
+  private options: HTMLElement[] = [];
+
+  /** `choose` is told the place of an option that was clicked or chosen by key, `moved` that of one that was reached. */
+  constructor(
+    attributes: Record<string, string>,
+    private readonly act: { choose: (at: number) => void; moved: (at: number) => void },
+    signal: AbortSignal,
+  ) {
+    this.element = h("div", { role: "listbox", tabindex: "0", ...attributes });
+    this.element.addEventListener(
+      "click",
+      (event) => {
+        const at = this.at(event.target as Element);
+        if (at < 0) return;
+        this.move(at);
+        act.choose(at);
+      },
+      { signal },
+    );
+    this.element.addEventListener("focus", () => this.move(this.active), { signal });
+  }
+
+  /** The place of the option that an element belongs to, or -1. */
+  at(element: Element): number {
+    const option = element.closest<HTMLElement>("[role=option]");
+    return option ? this.options.indexOf(option) : -1;
+  }
+
+  /** Show these options; what was reached stays reached, as far as it goes. */
+  offer(options: HTMLElement[]): void {
+    this.options = options;
+    for (const [i, option] of options.entries()) option.id = `${this.id}-${i}`;
+    this.element.replaceChildren(...options);
+    this.reach(Math.min(this.active, options.length - 1));
+  }
+
+  /** Say which option is chosen, by its place; -1 for none. */
+  mark(chosen: number): void {
+    for (const [i, option] of this.options.entries())
+      option.setAttribute("aria-selected", String(i === chosen));
+    if (chosen >= 0 && document.activeElement !== this.element) this.reach(chosen);
+  }
+
+  /** Take a key pressed while the box has the focus. */
+  key(event: KeyboardEvent): boolean {
+    if (document.activeElement !== this.element || this.options.length === 0) return false;
+    if (event.key === "Enter" || event.key === " ") {
+      this.act.choose(this.active);
+      return true;
+    }
+    const to = this.after(event.key);
+    if (to === null) return false;
+    this.move(Math.min(this.options.length - 1, Math.max(0, to)));
+    return true;
+  }
+
+  private after(key: string): number | null {
+    const columns = this.columns();
+    const rowHeight = this.options[columns]
+      ? this.options[columns].offsetTop - this.options[0].offsetTop
+      : Number.POSITIVE_INFINITY;
+    const page = columns * Math.max(1, Math.floor(this.seen() / rowHeight) || 1);
+    const column = this.active % columns;
+    const last = this.options.length - 1;
+    switch (key) {
+      case "ArrowLeft":
+        return this.active - 1;
+      case "ArrowRight":
+        return this.active + 1;
+      case "ArrowUp":
+        return this.active < columns ? this.active : this.active - columns;
+      case "ArrowDown":
+        return this.active + columns > last ? this.active : this.active + columns;
+      case "PageUp":
+        return this.active - page < 0 ? column : this.active - page;
+      case "PageDown":
+        return this.active + page > last ? last - ((last - column) % columns) : this.active + page;
+      case "Home":
+        return 0;
+      case "End":
+        return last;
+      default:
+        return null;
+    }
+  }
+
+  /** How many options are in a row: as many as are no lower than the first. */
+  private columns(): number {
+    const lower = this.options.findIndex((option) => option.offsetTop > this.options[0].offsetTop);
+    return lower < 0 ? this.options.length : lower;
+  }
+
+  /** How high the part is that can be seen of what scrolls. */
+  private seen(): number {
+    return (this.element.closest(".nbv-scroll") ?? this.element).clientHeight;
+  }
+
+  private move(at: number): void {
+    this.reach(at);
+    this.options[at]?.scrollIntoView?.({ block: "nearest" });
+    if (this.options[at]) this.act.moved(at);
+  }
+
+  private reach(at: number): void {
+    this.options[this.active]?.classList.remove("nbv-active");
+    this.active = Math.max(0, at);
+    const option = this.options[this.active];
+    option?.classList.add("nbv-active");
+    if (option) this.element.setAttribute("aria-activedescendant", option.id);
+    else this.element.removeAttribute("aria-activedescendant");
+  }
+}

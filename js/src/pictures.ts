@@ -1,0 +1,149 @@
+// Pictures side by side, each on a canvas of its own, as they change. What comes while one lot is decoded waits, and only
+// the newest of it: the screen lags behind the kernel by no more than one decoding.
+import { Choice } from "./choice";
+import { h } from "./dom";
+import { keys } from "./keys";
+import { bytes, follow, type Model, type Pictures } from "./model";
+import { visible } from "./schedule";
+import { Surface } from "./surface";
+
+/** A single picture is shown as large as this. */
+const LARGE = 448;
+/** Pictures of fewer pixels are scaled up as squares. */
+const SMALL = 96;
+
+export async function pictures(model: Model<Pictures>, el: HTMLElement, signal: AbortSignal): Promise<void> {
+  const row = new Row(model, signal);
+  el.append(row.element);
+  await row.show();
+}
+
+interface Place {
+  reference: string;
+  surface: Surface;
+  box: HTMLElement;
+  title: HTMLElement;
+  element: HTMLElement;
+}
+
+class Row {
+  private readonly caption = h("div", { class: "nbv-heading" });
+  private readonly list = h("div", { class: "nbv-row", role: "group" });
+  private readonly choice: Choice;
+  readonly element: HTMLElement;
+  private places: Place[] = [];
+  private outdated = false;
+  private busy: Promise<void> | null = null;
+
+  constructor(
+    private readonly model: Model<Pictures>,
+    private readonly signal: AbortSignal,
+  ) {
+    const choose = (at: number) => model.send({ type: "choose", at });
+    this.choice = new Choice({ class: "nbv-row" }, { choose, moved: () => {} }, signal);
+    this.element = h(
+      "section",
+      { class: "nbv-pictures", "aria-label": model.get("label") || "Pictures" },
+      this.caption,
+    );
+    keys(this.element, (event) => this.choice.key(event), signal);
+    follow(model, ["pictures", "surfaces"], () => void this.show(), signal);
+    follow(model, ["titles", "caption", "chosen", "choosable", "width"], () => this.label(), signal);
+    signal.addEventListener("abort", () => {
+      for (const place of this.places) place.surface.remove();
+    });
+  }
+
+  /** Show what the model has now; at once, or as soon as what it had before is shown. */
+  show(): Promise<void> {
+    this.outdated = true;
+    this.busy ??= this.work().finally(() => {
+      this.busy = null;
+    });
+    return this.busy;
+  }
+
+  private async work(): Promise<void> {
+    while (this.outdated && !this.signal.aborted) {
+      this.outdated = false;
+      const encoded = this.model.get("pictures");
+      const references = this.model.get("surfaces").slice(0, encoded.length);
+      const decoding = encoded.map((picture) =>
+        createImageBitmap(new Blob([bytes(picture)])).catch(() => null),
+      );
+      await this.host(references);
+      const bitmaps = await Promise.all(decoding);
+      if (!this.signal.aborted) this.label();
+      for (const [i, bitmap] of bitmaps.entries()) {
+        if (bitmap && this.places[i] && !this.signal.aborted) paint(this.places[i], bitmap);
+        bitmap?.close();
+      }
+      await visible(this.signal);
+    }
+  }
+
+  /** Have a surface for each picture: those that are there stay, others come and go. */
+  private async host(references: string[]): Promise<void> {
+    const kept = this.places.map((place) => place.reference);
+    if (kept.length === references.length && kept.every((reference, i) => reference === references[i]))
+      return;
+    const before = new Map(this.places.map((place) => [place.reference, place]));
+    const places: Place[] = [];
+    for (const reference of references) {
+      const place = before.get(reference) ?? (await this.place(reference));
+      before.delete(reference);
+      places.push(place);
+    }
+    for (const place of before.values()) place.surface.remove();
+    this.places = places;
+    if (this.signal.aborted) for (const place of places) place.surface.remove();
+  }
+
+  private async place(reference: string): Promise<Place> {
+    const box = h("div", { class: "nbv-surface" });
+    const title = h("div", { class: "nbv-title" });
+    const surface = await Surface.host(this.model.widget_manager, reference, box);
+    return { reference, surface, box, title, element: h("div", { class: "nbv-picture" }, box, title) };
+  }
+
+  /** Put the pictures into the row, with titles; as options where one can be chosen. */
+  private label(): void {
+    const model = this.model;
+    this.caption.textContent = model.get("caption");
+    this.caption.hidden = !model.get("caption");
+    const choosable = model.get("choosable");
+    const list = choosable ? this.choice.element : this.list;
+    const name = model.get("caption") || model.get("label") || "Pictures";
+    list.setAttribute("aria-label", name);
+    for (const [i, place] of this.places.entries()) {
+      const title = model.get("titles")[i] ?? "";
+      place.title.textContent = title;
+      place.title.hidden = !title;
+      const words = title || `${name}, ${i + 1} of ${this.places.length}`;
+      place.element.title = title;
+      const [named, plain] = choosable ? [place.element, place.box] : [place.box, place.element];
+      for (const attribute of ["role", "aria-label", "aria-selected"]) plain.removeAttribute(attribute);
+      named.setAttribute("role", choosable ? "option" : "img");
+      named.setAttribute("aria-label", words);
+    }
+    const elements = this.places.map((place) => place.element);
+    if (list.children.length !== elements.length || elements.some((e, i) => e !== list.children[i])) {
+      if (choosable) this.choice.offer(elements);
+      else list.replaceChildren(...elements);
+    }
+    if (choosable) this.choice.mark(model.get("chosen"));
+    if (list.parentElement !== this.element) this.element.replaceChildren(this.caption, list);
+    const width = model.get("width");
+    const alone = this.places.length === 1;
+    list.style.setProperty("--nbv-width", `${alone ? Math.max(LARGE, width) : width}px`);
+    list.classList.toggle("nbv-alone", alone);
+  }
+}
+
+function paint(place: Place, bitmap: ImageBitmap): void {
+  place.box.classList.toggle("nbv-squares", bitmap.width < SMALL);
+  place.surface.paint(bitmap.width, bitmap.height, (context) => {
+    context.clearRect(0, 0, bitmap.width, bitmap.height);
+    context.drawImage(bitmap, 0, 0);
+  });
+}

@@ -1,0 +1,68 @@
+// What is going on, how far it is, a button to stop it; and what went wrong. One for each explorer.
+import { h } from "./dom";
+import { keys } from "./keys";
+import { follow, type Model, type Status } from "./model";
+import { acknowledge } from "./schedule";
+
+export function status(model: Model<Status>, el: HTMLElement, signal: AbortSignal): void {
+  const line = new StatusLine(model, signal);
+  follow(model, ["status", "step", "steps", "running", "error"], () => line.paint(), signal);
+  keys(line.element, () => false, signal);
+  escape(line.element, () => line.ask(), signal);
+  acknowledge(line.element, () => model.send({ type: "here" }), signal);
+  el.append(line.element);
+  line.paint();
+}
+
+export class StatusLine {
+  private readonly text = h("span", { class: "nbv-text", role: "status", "aria-live": "polite" });
+  private readonly progress = h("progress", { "aria-label": "progress" });
+  private readonly stop = h(
+    "button",
+    { type: "button", title: "Stop what is being computed (Escape)" },
+    "Stop",
+  );
+  private readonly error = h("div", { class: "nbv-error", role: "alert" });
+  readonly element = h(
+    "div",
+    { class: "nbv-status" },
+    h("div", { class: "nbv-line" }, this.progress, this.stop, this.text),
+    this.error,
+  );
+
+  constructor(
+    private readonly model: Model<Status>,
+    signal: AbortSignal,
+  ) {
+    this.stop.addEventListener("click", () => this.ask(), { signal });
+  }
+
+  /** Ask for a stop, if there is something to be stopped. */
+  ask(): void {
+    if (this.model.get("running")) this.model.send({ type: "stop" });
+  }
+
+  paint(): void {
+    const running = this.model.get("running");
+    const [step, steps] = [this.model.get("step"), this.model.get("steps")];
+    this.progress.max = Math.max(1, steps);
+    if (running && steps === 0) this.progress.removeAttribute("value");
+    else this.progress.value = step;
+    this.progress.classList.toggle("nbv-idle", !running);
+    this.stop.disabled = !running;
+    this.text.textContent = this.model.get("status");
+    const error = this.model.get("error");
+    this.error.textContent = error;
+    this.error.hidden = !error;
+  }
+}
+
+/** Escape pressed anywhere in the explorer, but in a dialog, which it closes. On the window: ahead of JupyterLab. */
+function escape(element: HTMLElement, act: () => void, signal: AbortSignal): void {
+  const pressed = (event: KeyboardEvent) => {
+    const target = event.target as Element;
+    const explorer = element.closest(".nbcnnviz") ?? element;
+    if (event.key === "Escape" && explorer.contains(target) && !target.closest("dialog")) act();
+  };
+  window.addEventListener("keydown", pressed, { capture: true, signal });
+}

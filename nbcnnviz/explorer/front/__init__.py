@@ -1,0 +1,14 @@
+"""The front end's side in the kernel: widgets whose views are in ``js/``, with every drawing surface an ipycanvas canvas.
+
+Their traits hold the last picture as bytes, so that nothing drawn is lost with a canvas, a reload or the kernel. What is
+coloured, scaled, laid over, zoomed or read off is worked out in the browser, without a message.
+"""
+
+from nbcnnviz.explorer.front.maps import MapFrame
+from nbcnnviz.explorer.front.pictures import PictureFrame
+from nbcnnviz.explorer.front.status import StatusLine
+from nbcnnviz.explorer.front.surface import MANAGER, Surface, ring
+from nbcnnviz.explorer.front.tiles import Tile, TileFrame
+from nbcnnviz.explorer.front.tools import Tools
+
+__all__ = ["MANAGER", "MapFrame", "PictureFrame", "StatusLine", "Surface", "Tile", "TileFrame", "Tools", "ring"]

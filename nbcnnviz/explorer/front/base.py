@@ -1,0 +1,53 @@
+"""What every widget of the front end has: the one bundle, a kind that says which view it gets, messages from the reader."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets as t
+from PIL import Image
+
+from nbcnnviz.render import COLOURS, SEQUENTIAL, lookup_table
+
+_STATIC = Path(__file__).parents[2] / "static"
+
+Hear = Callable[[dict[str, Any]], None]
+
+
+class Front(anywidget.AnyWidget):
+    """A widget drawn by ``js/``; ``kind`` chooses the view there."""
+
+    # As text: of a path, anywidget would keep every instance for as long as the class lives.
+    _esm = (_STATIC / "frame.js").read_text(encoding="utf-8")
+    _css = (_STATIC / "frame.css").read_text(encoding="utf-8")
+
+    kind = t.Unicode("").tag(sync=True)
+    label = t.Unicode("").tag(sync=True)  # for screen readers
+
+    def on(self, event: str, act: Hear) -> None:
+        """Call ``act`` with the message when the reader does what the front end calls ``event``."""
+
+        def hear(_: Any, content: Any, __: Any) -> None:
+            if isinstance(content, dict) and content.get("type") == event:
+                act(content)
+
+        self.on_msg(hear)
+
+
+class Coloured(t.HasTraits):
+    """The colour maps that the browser may choose from, for front ends that colour values."""
+
+    colour_names = t.List(list(COLOURS)).tag(sync=True)
+    colour_tables = t.Bytes(b"".join(lookup_table(name).tobytes() for name in COLOURS)).tag(sync=True)
+    colours = t.Unicode(SEQUENTIAL).tag(sync=True)
+
+
+def encoded(picture: Image.Image, quality: int = 92) -> bytes:
+    """A photograph as it travels: it may lose a little, which a map never does."""
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=quality)
+    return file.getvalue()

@@ -1,0 +1,45 @@
+"""Pictures side by side, each under its title, as they change: see js/src/pictures.ts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import traitlets as t
+from ipycanvas import Canvas
+from ipywidgets import widget_serialization
+from PIL import Image
+
+from nbcnnviz.explorer.front.base import Front, encoded
+from nbcnnviz.explorer.front.surface import Surface
+
+
+class PictureFrame(Front):
+    """Pictures side by side; one message shows new ones.
+
+    Event ``"choose"``: the reader clicked a picture, ``{"at": ...}`` its place in the row.
+    """
+
+    kind = t.Unicode("pictures").tag(sync=True)
+    surfaces = t.List(t.Instance(Canvas)).tag(sync=True, **widget_serialization)
+    pictures = t.List(t.Bytes()).tag(sync=True)
+    titles = t.List(t.Unicode()).tag(sync=True)
+    caption = t.Unicode("").tag(sync=True)
+    chosen = t.Int(-1).tag(sync=True)
+    choosable = t.Bool(False).tag(sync=True)
+    width = t.Int(224).tag(sync=True)  # the least that each is wide on the screen, in pixels
+
+    def __init__(self, **traits: Any) -> None:
+        self._surfaces: list[Surface] = []
+        super().__init__(**traits)
+
+    def show(
+        self, pictures: Sequence[Image.Image], titles: Sequence[str], caption: str = "", quality: int = 88
+    ) -> None:
+        """Show pictures in place of those before."""
+        while len(self._surfaces) < len(pictures):
+            self._surfaces.append(Surface(*pictures[len(self._surfaces)].size))
+        with self.hold_sync():
+            self.surfaces = [s.canvas for s in self._surfaces[: len(pictures)]]
+            self.pictures = [encoded(p, quality) for p in pictures]
+            self.titles, self.caption = list(titles), caption

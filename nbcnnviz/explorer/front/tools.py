@@ -1,0 +1,27 @@
+"""Undo, redo, copy the code, save what is shown: see js/src/tools.ts."""
+
+from __future__ import annotations
+
+import traitlets as t
+
+from nbcnnviz.explorer.front.base import Front
+
+
+class Tools(Front):
+    """A row of buttons.
+
+    Events ``"undo"``, ``"redo"`` and ``"code"``; and ``"save"``, with the ``{"format": ...}`` chosen.
+    """
+
+    kind = t.Unicode("tools").tag(sync=True)
+    can_undo = t.Bool(False).tag(sync=True)
+    can_redo = t.Bool(False).tag(sync=True)
+    formats = t.List(t.Unicode()).tag(sync=True)
+
+    def copy(self, code: str) -> None:
+        """Put text on the reader's clipboard, or before their eyes where there is none."""
+        self.send({"type": "code", "text": code})
+
+    def download(self, name: str, content: bytes) -> None:
+        """Hand the reader a file."""
+        self.send({"type": "file", "name": name}, [content])

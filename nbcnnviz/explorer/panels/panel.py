@@ -1,0 +1,99 @@
+"""What a panel is: a view of an explorer's results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, ClassVar
+
+import ipywidgets as w
+from PIL import Image
+
+from nbcnnviz.core.errors import NbcnnvizError
+from nbcnnviz.core.network import Network
+from nbcnnviz.core.trace import Trace
+from nbcnnviz.explorer.selection import Selection
+
+Act = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The selection as it was when asked, for the worker to answer whatever is selected since."""
+
+    network: Network
+    image: Image.Image
+    target: Any
+    layer: str | None
+    filter: int | None
+    unit: tuple[int, int] | None
+    method: str
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, s: Selection) -> Request:
+        """What is selected now."""
+        return cls(s.network, s.image, s.explains(), s.layer, s.filter, s.unit, s.method, dict(s.options))
+
+
+class Panel:
+    """A view from the selection to frames, and from frames to the screen.
+
+    A panel that is on screen is asked to `answer` whenever the selection, or something of its own, has changed; one
+    that is hidden computes nothing.
+
+    Parameters
+    ----------
+    selection
+        What the panel looks at and what its clicks change.
+    attempt
+        Runs a change that the reader asked for, and shows what is wrong with it, if anything.
+    ask
+        Asks for an answer anew, after something of the panel's own has changed.
+
+    Attributes
+    ----------
+    name, title : str
+        What it is called in Python and on its tab.
+    uses_method : bool
+        Whether what it shows hangs on the method that is selected.
+    formats : tuple[str, ...]
+        The endings of files that it can be saved as.
+    widget : ipywidgets.Widget
+        What is shown.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    uses_method: ClassVar[bool] = False
+    formats: ClassVar[tuple[str, ...]] = ()
+    widget: w.Widget
+
+    def __init__(self, selection: Selection, attempt: Callable[[Act], None], ask: Act) -> None:
+        self.selection, self.attempt, self.ask = selection, attempt, ask
+
+    def answer(self, request: Request, trace: Trace) -> Generator[Any, None, None]:
+        """Compute frames, on the worker's thread; an error raised here becomes a sentence on the screen."""
+        raise NotImplementedError
+
+    def show(self, frame: Any) -> None:
+        """Draw a frame that `answer` made, on the worker's thread."""
+        raise NotImplementedError
+
+    def show_trace(self, trace: Trace) -> None:
+        """Take notice of another picture or network, before the first frame of it."""
+
+    def forget(self) -> None:
+        """Let go of traces and what hangs on them: another is about to be made."""
+
+    def save(self, path: str | PathLike[str], code: str = "") -> None:
+        """Write what is shown, in the format that the ending of ``path`` says: one of ``formats``."""
+        raise NbcnnvizError("There is nothing to save in this panel.")
+
+    def code(self, image: str) -> list[str]:
+        """The lines of Python that make what is shown again, where ``net`` is given and ``image`` is an expression."""
+        return [f"trace = net.trace({image})"]
+
+    def close(self) -> None:
+        """End what the panel began."""

@@ -1,0 +1,64 @@
+"""The one trace that an explorer keeps: made anew for another network or picture, or when the weights have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from weakref import WeakSet
+
+from PIL import Image
+
+from nbcnnviz.core.network import Network
+from nbcnnviz.core.trace import Trace
+
+_WARM_UP = 4
+
+_Weights = list[tuple[int, int]]
+
+
+class Tracer:
+    """Traces a picture, and remembers the trace while it is still true.
+
+    Parameters
+    ----------
+    letting_go
+        Called before another trace is made, so that the memory of the last is free for it.
+    """
+
+    def __init__(self, letting_go: Callable[[], None]) -> None:
+        self._letting_go = letting_go
+        self._last: tuple[Network, Image.Image, _Weights, Trace] | None = None
+        self._warm: WeakSet[Network] = WeakSet()
+
+    def __call__(self, network: Network, image: Image.Image) -> Trace:
+        """The trace of a picture; the last one, if it is that and the weights are still the same."""
+        if self._last is not None:
+            last_network, last_image, weights, trace = self._last
+            if last_network is network and last_image is image and weights == _weights(network):
+                return trace
+            del trace
+        self.forget()
+        self._letting_go()
+        trace = network.trace(image)
+        self._last = network, image, _weights(network), trace
+        return trace
+
+    def forget(self) -> None:
+        """Let the last trace go."""
+        self._last = None
+
+    def warm_up(self, trace: Trace, given_up: Callable[[], bool]) -> None:
+        """Run a network that is new a few times: a process's first passes are many times slower than the others."""
+        if trace.network in self._warm:
+            return
+        for _ in range(_WARM_UP):
+            if given_up():
+                return
+            with suppress(Exception):  # nobody asked for this gradient
+                trace.gradient()
+        self._warm.add(trace.network)
+
+
+def _weights(network: Network) -> _Weights:
+    """What tells one state of the weights from another: training writes to them, or puts others in their place."""
+    return [(id(p), 0 if p.is_inference() else p._version) for p in network.module.parameters()]
