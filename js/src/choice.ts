@@ -1,5 +1,13 @@
 // A list box whose options are laid out in rows: one tab stop, arrows and their like inside, Enter or Space chooses.
 import { h } from "./dom";
+import type { Binding } from "./keys";
+
+/** The keys of such a box, to be listed. */
+export const CHOICE_KEYS: Binding[] = [
+  { keys: ["ArrowLeft", "ArrowUp", "ArrowRight", "ArrowDown"], says: "the next one in that direction" },
+  { keys: ["Home", "End", "PageUp", "PageDown"], says: "the first, the last, a page up or down" },
+  { keys: ["Enter", " "], says: "choose it" },
+];
 
 let boxes = 0;
 

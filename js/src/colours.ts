@@ -26,7 +26,15 @@ export function coloursMenu(model: Model<Coloured>, signal: AbortSignal): HTMLEl
   );
   follow(model, ["colours"], show, signal);
   show();
-  return h("label", { title: "Colour map" }, h("span", {}, "Colours"), select);
+  return h("label", { title: "Colour map (c, C)" }, h("span", {}, "Colours"), select);
+}
+
+/** Change to a colour map further down or up the menu; around its ends. */
+export function nextColours(model: Model<Coloured>, by: number, save: () => void): void {
+  const names = model.get("colour_names");
+  const at = names.indexOf(model.get("colours")) + by;
+  model.set("colours", names[(at + names.length) % names.length]);
+  save();
 }
 
 /** The values at the ends of a colour scale, and whether it was cut below the largest. */
@@ -51,5 +59,10 @@ export class ColourBar {
       pixels.data.set([colours[3 * i], colours[3 * i + 1], colours[3 * i + 2], 255], 4 * i);
     }
     context.putImageData(pixels, 0, 0);
+  }
+
+  /** The bar and its numbers, to be saved. */
+  shown(): { canvas: HTMLCanvasElement; ticks: string[] } {
+    return { canvas: this.canvas, ticks: [...this.ticks.children].map((tick) => tick.textContent ?? "") };
   }
 }

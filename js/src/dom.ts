@@ -1,8 +1,8 @@
-// One function to make elements.
+// Making elements.
 
 type Child = Node | string;
 
-/** An element with attributes (or properties, for what attributes cannot say) and children. */
+/** An element with attributes and children. */
 export function h<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   attributes: Record<string, string> = {},
@@ -12,4 +12,30 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
   return element;
+}
+
+/** A button: what stands on it, what it does in words, and its key. */
+export function button(
+  face: Child,
+  says: string,
+  key: string,
+  act: () => void,
+  signal: AbortSignal,
+): HTMLButtonElement {
+  const title = key ? `${says} (${key})` : says;
+  const element = h("button", { type: "button", title, "aria-label": says }, face);
+  element.addEventListener("click", act, { signal });
+  return element;
+}
+
+/** A line drawing in a square of 16. */
+export function icon(path: string): SVGElement {
+  const space = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(space, "svg");
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("aria-hidden", "true");
+  const line = document.createElementNS(space, "path");
+  line.setAttribute("d", path);
+  svg.append(line);
+  return svg;
 }

@@ -1,14 +1,16 @@
 // The front end: one bundle, a view for each kind of widget. The kernel sends bytes; colouring, scaling, opacity,
 // threshold and the value under the cursor are worked out here, without a message.
 import type { RenderProps } from "@anywidget/types";
+import { intake } from "./intake";
+import { layers } from "./layers";
 import { maps } from "./maps";
 import type { Front } from "./model";
 import { pictures } from "./pictures";
 import { status } from "./status";
 import { tiles } from "./tiles";
-import { tools } from "./tools";
+import { toolbar } from "./toolbar";
 
-const KINDS = { maps, status, tiles, pictures, tools };
+const KINDS = { maps, status, tiles, pictures, tools: toolbar, layers, intake };
 
 async function render({ model, el }: RenderProps<Front>) {
   const gone = new AbortController();

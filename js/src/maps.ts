@@ -1,53 +1,125 @@
-// Three views of one map, with what a canvas lacks: colour bar, opacity, threshold, the value under the cursor.
-import { ColourBar, coloursMenu, table } from "./colours";
-import { h } from "./dom";
-import { keys } from "./keys";
+// Three views of one map, with what a canvas lacks: colour bar, opacity, threshold, comparing, zoom, the value under the
+// cursor. All of it is worked out here; the kernel is told of a setting when a drag has ended.
+import { ColourBar, coloursMenu, nextColours, table } from "./colours";
+import { COMPARE, Comparison } from "./compare";
+import { button, h } from "./dom";
+import type { Binding } from "./keys";
 import { follow, type Maps, type Model } from "./model";
-import { repainter } from "./schedule";
+import { repainter, settled } from "./schedule";
+import { tools } from "./tools";
 import { Views } from "./views";
+import { Zoom } from "./zoom";
 
 export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSignal): Promise<void> {
-  const views = new Views(model, signal);
   const bar = new ColourBar();
+  const zoom = new Zoom(() => look());
+  const views = new Views(model, zoom, signal);
   const repaint = repainter(() => {
-    views.paint();
+    views.paint(comparison);
     bar.paint(table(model), { low: model.get("low"), high: model.get("high"), cut: model.get("cut") });
   }, signal);
+  const comparison = new Comparison(model, zoom, repaint, signal);
+  const share = h("button", { type: "button", class: "nbv-share", title: "Show all of it (0)" });
+  share.addEventListener("click", () => zoom.reset(), { signal });
+  const look = () => {
+    views.element.style.setProperty("--nbv-zoom", zoom.css);
+    views.element.classList.toggle("nbv-zoomed", zoom.scale > 1);
+    views.element.classList.toggle("nbv-squares", zoom.scale >= 4);
+    share.textContent = `${Math.round(100 * zoom.scale)} %`;
+    share.setAttribute("aria-label", `Zoom ${share.textContent}: show all of it`);
+    views.frame();
+    comparison.place();
+  };
   const caption = h("div", { class: "nbv-caption" });
   const tell = () => {
     caption.textContent = model.get("caption");
-    views.element.setAttribute("aria-label", model.get("caption"));
+    views.element.setAttribute("aria-label", model.get("caption") || "Map");
+  };
+  const anew = () => {
+    views.outdate();
+    repaint();
   };
   follow(model, ["picture"], () => void views.decode().then(repaint), signal);
-  follow(
-    model,
-    ["values", "shape", "size"],
-    () => {
-      views.outdate();
-      repaint();
-    },
-    signal,
-  );
-  follow(model, ["low", "high", "cut", "colours", "opacity", "threshold"], repaint, signal);
+  follow(model, ["values", "shape", "size", "low"], anew, signal);
+  const looks = ["high", "cut", "colours", "opacity", "threshold", "contours", "split"] as const;
+  follow(model, [...looks], repaint, signal);
   follow(model, ["caption"], tell, signal);
 
-  const root = h(
-    "section",
-    { class: "nbv-frame", "aria-label": model.get("label") || "Explanation" },
-    caption,
-    views.element,
-    h("div", { class: "nbv-scale" }, bar.element, views.reader),
-    controls(model, repaint, signal),
+  const root = h("section", { class: "nbv-frame", "aria-label": model.get("label") || "Explanation" });
+  const figure = () => ({
+    caption: model.get("caption"),
+    pictures: views.shown(),
+    scale: bar.element.hidden ? undefined : bar.shown(),
+  });
+  const others = (event: KeyboardEvent) => comparison.key(event) || views.key(event);
+  const save = settled(() => model.save_changes());
+  const bindings = keysOf(model, zoom, comparison, save);
+  const zooming = h(
+    "div",
+    { class: "nbv-tools nbv-local", role: "group", "aria-label": "Zoom" },
+    button("−", "Zoom out", "−", () => zoom.by(1 / 1.5), signal),
+    share,
+    button("+", "Zoom in; also Ctrl and the wheel, and drag to move", "+", () => zoom.by(1.5), signal),
   );
-  keys(root, () => false, signal);
+  root.append(
+    h("div", { class: "nbv-head" }, caption, zooming, tools(root, figure, bindings, others, signal)),
+    views.element,
+    h("div", { class: "nbv-scale" }, bar.element, views.readout),
+    controls(model, comparison, signal),
+  );
   el.append(root);
   tell();
-  await views.start();
+  look();
+  await views.start(comparison);
   repaint();
 }
 
-/** Controls that work in the browser alone: opacity, threshold, colours. The kernel is told when a drag has ended. */
-export function controls(model: Model<Maps>, changed: () => void, signal: AbortSignal): HTMLElement {
+/** The frame's own keys. What they change is saved when they come to rest. */
+export function keysOf(model: Model<Maps>, zoom: Zoom, comparison: Comparison, save: () => void): Binding[] {
+  const change = (name: "opacity" | "threshold", by: number) => {
+    model.set(name, Math.min(1, Math.max(0, Math.round(100 * (model.get(name) + by)) / 100)));
+    save();
+  };
+  const compare = () => {
+    model.set("compare", COMPARE[(COMPARE.indexOf(model.get("compare")) + 1) % COMPARE.length]);
+    save();
+  };
+  const contours = () => {
+    model.set("contours", !model.get("contours"));
+    save();
+  };
+  return [
+    {
+      keys: ["o", "O"],
+      says: "opacity: more, less",
+      act: (e) => change("opacity", e.key === "o" ? 0.1 : -0.1),
+    },
+    {
+      keys: ["t", "T"],
+      says: "threshold: higher, lower",
+      act: (e) => change("threshold", e.key === "t" ? 0.05 : -0.05),
+    },
+    {
+      keys: ["c", "C"],
+      says: "colours: next, previous",
+      act: (e) => nextColours(model, e.key === "c" ? 1 : -1, save),
+    },
+    { keys: ["l"], says: "contour lines", act: contours },
+    { keys: ["v"], says: "compare: overlay, blink, split", act: compare },
+    { keys: ["b"], says: "flip between picture and overlay", act: () => comparison.flip() },
+    { keys: ["+", "="], says: "zoom in", act: () => zoom.by(1.5) },
+    { keys: ["-"], says: "zoom out", act: () => zoom.by(1 / 1.5) },
+    { keys: ["0"], says: "show all of it", act: () => zoom.reset() },
+    {
+      keys: ["ArrowLeft", "ArrowUp", "ArrowRight", "ArrowDown"],
+      says: "on the views: read the map, with Shift ten times as far",
+    },
+    { keys: ["Enter"], says: "on the views: choose the place that is read" },
+  ];
+}
+
+/** Controls that work in the browser alone. */
+export function controls(model: Model<Maps>, comparison: Comparison, signal: AbortSignal): HTMLElement {
   const slider = (name: "opacity" | "threshold", label: string, title: string) => {
     const input = h("input", { type: "range", min: "0", max: "1", step: "0.01" });
     const value = h("span", { class: "nbv-number" });
@@ -55,24 +127,46 @@ export function controls(model: Model<Maps>, changed: () => void, signal: AbortS
       input.value = String(model.get(name));
       value.textContent = `${Math.round(model.get(name) * 100)} %`;
     };
-    input.addEventListener(
-      "input",
-      () => {
-        model.set(name, Number(input.value));
-        changed();
-      },
-      { signal },
-    );
+    input.addEventListener("input", () => model.set(name, Number(input.value)), { signal });
     input.addEventListener("change", () => model.save_changes(), { signal });
     follow(model, [name], show, signal);
     show();
     return h("label", { title }, h("span", {}, label), input, value);
   };
+  const compare = h("select", {}, ...COMPARE.map((name) => h("option", { value: name }, name)));
+  const lines = h("input", { type: "checkbox" });
+  const flip = button("Flip", "Flip between picture and overlay", "b", () => comparison.flip(), signal);
+  const show = () => {
+    compare.value = model.get("compare");
+    lines.checked = model.get("contours");
+    flip.hidden = model.get("compare") !== "blink";
+  };
+  const save = (name: "compare" | "contours", value: string | boolean) => {
+    model.set(name, value as never);
+    model.save_changes();
+  };
+  compare.addEventListener("change", () => save("compare", compare.value), { signal });
+  lines.addEventListener("change", () => save("contours", lines.checked), { signal });
+  follow(model, ["compare", "contours"], show, signal);
+  show();
   return h(
     "div",
     { class: "nbv-controls nbv-local" },
-    slider("opacity", "Opacity", "How strongly the map covers the picture"),
-    slider("threshold", "Threshold", "Hide the map where it is weaker than this"),
+    slider("opacity", "Opacity", "How strongly the map covers the picture (o, O)"),
+    slider("threshold", "Threshold", "Hide the map where it is weaker than this (t, T)"),
     coloursMenu(model, signal),
+    h(
+      "label",
+      { title: "How the overlay is compared with the picture (v)" },
+      h("span", {}, "Compare"),
+      compare,
+      flip,
+    ),
+    h(
+      "label",
+      { title: "Lines where the map is a quarter, half and three quarters of its scale's end (l)" },
+      lines,
+      h("span", {}, "Contours"),
+    ),
   );
 }

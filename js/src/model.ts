@@ -3,7 +3,7 @@ import type { AnyModel } from "@anywidget/types";
 
 /** What every widget has: which view it gets, and what screen readers call it. */
 export interface Front {
-  kind: "maps" | "status" | "tiles" | "pictures" | "tools";
+  kind: "maps" | "status" | "tiles" | "pictures" | "tools" | "layers" | "intake";
   label: string;
 }
 
@@ -33,6 +33,10 @@ export interface Maps extends Front, Coloured {
   cut: boolean;
   opacity: number;
   threshold: number;
+  /** Whether contour lines are drawn; how the overlay is compared with the picture; where a split lies, from the left. */
+  contours: boolean;
+  compare: string;
+  split: number;
   /** In words: what is shown. */
   caption: string;
 }
@@ -91,6 +95,34 @@ export interface Tools extends Front {
   can_redo: boolean;
   /** What the panel that is turned up can be saved as. */
   formats: string[];
+}
+
+/** front/layers.py */
+export interface Layers extends Front {
+  /** Of each row: the layer's full name, how many modules it is within, and how many of the rows that follow are in it. */
+  names: string[];
+  depths: number[];
+  sizes: number[];
+  /** The module's class, "" if it is no layer itself; the shape of what it returns. */
+  kinds: string[];
+  shapes: number[][];
+  /** The name of the layer looked at. */
+  current: string;
+  /** A float32 a row that colours it, NaN where none is known, or nothing at all; and what that is. */
+  heat: DataView;
+  heat_title: string;
+}
+
+/** front/intake.py */
+export interface Intake extends Front {
+  /** Samples: their names, and encoded images of them. */
+  names: string[];
+  thumbs: DataView[];
+  /** The name of the picture in use, and an encoded image of it as it was given. */
+  current: string;
+  original: DataView;
+  /** What is cropped: left, top, right, bottom, as shares of width and height. */
+  crop: number[];
 }
 
 export type Model<State extends object> = AnyModel<State>;

@@ -1,11 +1,12 @@
 // Pictures side by side, each on a canvas of its own, as they change. What comes while one lot is decoded waits, and only
 // the newest of it: the screen lags behind the kernel by no more than one decoding.
-import { Choice } from "./choice";
+import { CHOICE_KEYS, Choice } from "./choice";
 import { h } from "./dom";
-import { keys } from "./keys";
 import { bytes, follow, type Model, type Pictures } from "./model";
-import { visible } from "./schedule";
+import type { Figure } from "./save";
+import { latest } from "./schedule";
 import { Surface } from "./surface";
+import { tools } from "./tools";
 
 /** A single picture is shown as large as this. */
 const LARGE = 448;
@@ -27,26 +28,26 @@ interface Place {
 }
 
 class Row {
+  private readonly head: HTMLElement;
   private readonly caption = h("div", { class: "nbv-heading" });
   private readonly list = h("div", { class: "nbv-row", role: "group" });
   private readonly choice: Choice;
   readonly element: HTMLElement;
   private places: Place[] = [];
-  private outdated = false;
-  private busy: Promise<void> | null = null;
+  /** Show what the model has now; at once, or as soon as what it had before is shown. */
+  readonly show: () => Promise<void>;
 
   constructor(
     private readonly model: Model<Pictures>,
     private readonly signal: AbortSignal,
   ) {
+    this.show = latest(() => this.work(), signal);
     const choose = (at: number) => model.send({ type: "choose", at });
     this.choice = new Choice({ class: "nbv-row" }, { choose, moved: () => {} }, signal);
-    this.element = h(
-      "section",
-      { class: "nbv-pictures", "aria-label": model.get("label") || "Pictures" },
-      this.caption,
-    );
-    keys(this.element, (event) => this.choice.key(event), signal);
+    this.element = h("section", { class: "nbv-pictures", "aria-label": model.get("label") || "Pictures" });
+    const key = (event: KeyboardEvent) => this.choice.key(event);
+    const buttons = tools(this.element, () => this.figure(), CHOICE_KEYS, key, signal);
+    this.head = h("div", { class: "nbv-head" }, this.caption, buttons);
     follow(model, ["pictures", "surfaces"], () => void this.show(), signal);
     follow(model, ["titles", "caption", "chosen", "choosable", "width"], () => this.label(), signal);
     signal.addEventListener("abort", () => {
@@ -54,31 +55,18 @@ class Row {
     });
   }
 
-  /** Show what the model has now; at once, or as soon as what it had before is shown. */
-  show(): Promise<void> {
-    this.outdated = true;
-    this.busy ??= this.work().finally(() => {
-      this.busy = null;
-    });
-    return this.busy;
-  }
-
   private async work(): Promise<void> {
-    while (this.outdated && !this.signal.aborted) {
-      this.outdated = false;
-      const encoded = this.model.get("pictures");
-      const references = this.model.get("surfaces").slice(0, encoded.length);
-      const decoding = encoded.map((picture) =>
-        createImageBitmap(new Blob([bytes(picture)])).catch(() => null),
-      );
-      await this.host(references);
-      const bitmaps = await Promise.all(decoding);
-      if (!this.signal.aborted) this.label();
-      for (const [i, bitmap] of bitmaps.entries()) {
-        if (bitmap && this.places[i] && !this.signal.aborted) paint(this.places[i], bitmap);
-        bitmap?.close();
-      }
-      await visible(this.signal);
+    const encoded = this.model.get("pictures");
+    const references = this.model.get("surfaces").slice(0, encoded.length);
+    const decoding = encoded.map((picture) =>
+      createImageBitmap(new Blob([bytes(picture)])).catch(() => null),
+    );
+    await this.host(references);
+    const bitmaps = await Promise.all(decoding);
+    if (!this.signal.aborted) this.label();
+    for (const [i, bitmap] of bitmaps.entries()) {
+      if (bitmap && this.places[i] && !this.signal.aborted) paint(this.places[i], bitmap);
+      bitmap?.close();
     }
   }
 
@@ -110,7 +98,6 @@ class Row {
   private label(): void {
     const model = this.model;
     this.caption.textContent = model.get("caption");
-    this.caption.hidden = !model.get("caption");
     const choosable = model.get("choosable");
     const list = choosable ? this.choice.element : this.list;
     const name = model.get("caption") || model.get("label") || "Pictures";
@@ -132,11 +119,25 @@ class Row {
       else list.replaceChildren(...elements);
     }
     if (choosable) this.choice.mark(model.get("chosen"));
-    if (list.parentElement !== this.element) this.element.replaceChildren(this.caption, list);
+    if (list.parentElement !== this.element) this.element.replaceChildren(this.head, list);
     const width = model.get("width");
     const alone = this.places.length === 1;
     list.style.setProperty("--nbv-width", `${alone ? Math.max(LARGE, width) : width}px`);
     list.classList.toggle("nbv-alone", alone);
+  }
+
+  /** What is shown, to be saved. */
+  private figure(): Figure {
+    const pictures = this.places.map(({ surface: { canvas }, title }) => {
+      const width = Math.max(this.model.get("width"), canvas.width);
+      return {
+        title: title.textContent ?? "",
+        canvas,
+        width,
+        height: (width * canvas.height) / canvas.width,
+      };
+    });
+    return { caption: this.model.get("caption"), pictures };
   }
 }
 

@@ -52,3 +52,31 @@ export function visible(signal: AbortSignal): Promise<void> {
     signal.addEventListener("abort", () => resolve());
   });
 }
+
+/** A function that calls `act` when it has not been called for a while. */
+export function settled(act: () => void, after = 300): () => void {
+  let timer = 0;
+  return () => {
+    clearTimeout(timer);
+    timer = window.setTimeout(act, after);
+  };
+}
+
+/** A function that has `work` done: at once, or again as soon as what is being done is done, once for all calls meanwhile. */
+export function latest(work: () => Promise<void>, signal: AbortSignal): () => Promise<void> {
+  let wanted = false;
+  let busy: Promise<void> | null = null;
+  const run = async () => {
+    while (wanted && !signal.aborted) {
+      wanted = false;
+      await work();
+      await visible(signal);
+    }
+    busy = null;
+  };
+  return () => {
+    wanted = true;
+    busy ??= run();
+    return busy;
+  };
+}

@@ -54,10 +54,15 @@ export class Surface {
   }
 }
 
-/** ipycanvas takes Tab, Escape, the wheel and every move of the mouse; a picture to be looked at needs none of them. */
+const TRAPPED = [
+  ...["keydown", "keyup", "wheel", "mousemove", "mousedown", "mouseup", "mouseout"],
+  ...["touchstart", "touchmove", "touchend", "touchcancel"],
+];
+
+/** ipycanvas takes Tab, Escape and the wheel, and tells the kernel every move of the mouse: none of it is needed here. */
 function untrap(element: HTMLElement): void {
   const pass = (event: Event) => event.stopImmediatePropagation();
-  for (const name of ["keydown", "keyup", "wheel", "mousemove", "touchstart", "touchmove", "touchend"]) {
+  for (const name of TRAPPED) {
     element.addEventListener(name, pass, { capture: true });
   }
   for (const focusable of [element, ...element.querySelectorAll<HTMLElement>("[tabindex], canvas")]) {

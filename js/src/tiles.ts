@@ -1,13 +1,14 @@
 // A grid of small maps or colour pictures on one canvas. The canvas has the pixels; over it lies a list box with an
 // option for each tile, which has what a canvas lacks: labels, the chosen one, keys, names for screen readers.
-import { Choice } from "./choice";
-import { ColourBar, coloursMenu, table } from "./colours";
+import { CHOICE_KEYS, Choice } from "./choice";
+import { ColourBar, coloursMenu, nextColours, table } from "./colours";
 import { h } from "./dom";
-import { keys } from "./keys";
 import { bytes, follow, type Model, type Tiles } from "./model";
 import { colour, fitted, short } from "./paint";
-import { repainter } from "./schedule";
+import type { Figure } from "./save";
+import { repainter, settled } from "./schedule";
 import { Surface } from "./surface";
+import { tools } from "./tools";
 
 const GAP = 8;
 const LABEL = 18;
@@ -52,7 +53,7 @@ class Grid {
   private readonly caption = h("div", { class: "nbv-heading" });
   private readonly bar = new ColourBar();
   private readonly own = h("div", { class: "nbv-own" }, "each tile on a colour scale of its own");
-  private readonly readout = h("output", { class: "nbv-readout" });
+  private readonly readout = h("output", { class: "nbv-readout", "aria-live": "off" });
   private readonly box = h("div", { class: "nbv-surface", "aria-hidden": "true" });
   private readonly choice: Choice;
   private readonly menu: HTMLElement;
@@ -74,15 +75,18 @@ class Grid {
       { class: "nbv-scroll" },
       h("div", { class: "nbv-grid" }, this.box, this.choice.element),
     );
-    this.element = h(
-      "section",
-      { class: "nbv-tileframe", "aria-label": model.get("label") || "Tiles" },
-      this.caption,
+    this.element = h("section", { class: "nbv-tileframe", "aria-label": model.get("label") || "Tiles" });
+    const save = settled(() => model.save_changes());
+    const change = (event: KeyboardEvent) => nextColours(model, event.key === "c" ? 1 : -1, save);
+    const bindings = [...CHOICE_KEYS, { keys: ["c", "C"], says: "colours: next, previous", act: change }];
+    const key = (event: KeyboardEvent) => this.choice.key(event);
+    const buttons = tools(this.element, () => this.figure(), bindings, key, signal);
+    this.element.append(
+      h("div", { class: "nbv-head" }, this.caption, buttons),
       this.scroll,
       h("div", { class: "nbv-scale" }, this.bar.element, this.own, this.readout),
       this.menu,
     );
-    keys(this.element, (event) => this.choice.key(event), signal);
     this.choice.element.addEventListener("mousemove", (event) => this.read(event), { signal });
     this.choice.element.addEventListener("mouseleave", () => this.readout.replaceChildren(), { signal });
   }
@@ -99,6 +103,7 @@ class Grid {
     SHARED.set(surface.canvas, views);
     const watch = new ResizeObserver(() => this.measure());
     watch.observe(this.scroll);
+    this.scroll.addEventListener("scroll", () => this.fade(), { passive: true, signal: this.signal });
     this.signal.addEventListener("abort", () => {
       watch.disconnect();
       surface.remove();
@@ -142,7 +147,6 @@ class Grid {
     const [n] = model.get("shape");
     const caption = model.get("caption");
     this.caption.textContent = caption;
-    this.caption.hidden = !caption;
     this.choice.element.setAttribute("aria-label", caption || model.get("label") || "Tiles");
     if (this.choice.element.childElementCount !== n) {
       const option = () => h("div", { role: "option", class: "nbv-tile" }, h("span", { class: "nbv-label" }));
@@ -185,7 +189,8 @@ class Grid {
     if (!shape[0] || !Number.isFinite(within)) return this.paint();
     const room = within - 2 * EDGE;
     const labelled = model.get("labels").some(Boolean);
-    const layout = arrange(shape, model.get("side"), room, labelled, model.get("smooth"));
+    const side = model.get("side") * (document.fullscreenElement === this.element ? 2 : 1);
+    const layout = arrange(shape, side, room, labelled, model.get("smooth"));
     if (JSON.stringify(layout) === JSON.stringify(this.layout)) return; // what it holds is painted already
     this.layout = layout;
     const style = this.choice.element.style;
@@ -224,8 +229,15 @@ class Grid {
     }
     this.box.style.width = `${across}px`;
     this.box.style.height = `${down}px`;
+    this.fade();
     const pixels = this.pixels;
     this.surface.paint(pixels.width, pixels.height, (context) => context.putImageData(pixels, 0, 0));
+  }
+
+  /** Let the lower edge fade where more tiles follow below. */
+  private fade(): void {
+    const { scrollTop, clientHeight, scrollHeight } = this.scroll;
+    this.scroll.classList.toggle("nbv-more", scrollTop + clientHeight < scrollHeight - 8);
   }
 
   /** The pixels of one tile. */
@@ -260,6 +272,24 @@ class Grid {
       short(low + (b / 255) * (high - low)),
     );
     this.say(at, `row ${row}  column ${column}  value ${read.join(" ")}`);
+  }
+
+  /** What is shown, to be saved. */
+  private figure(): Figure {
+    const { columns, width, height, step } = this.layout;
+    const labels = this.model.get("labels").map((text, i) => ({
+      text,
+      x: (i % columns) * (width + GAP) + width / 2,
+      y: Math.floor(i / columns) * step + height + 13,
+    }));
+    const canvas = this.surface?.canvas;
+    const size = { width: parseFloat(this.box.style.width), height: parseFloat(this.box.style.height) };
+    const scale = this.bar.element.hidden ? undefined : this.bar.shown();
+    return {
+      caption: this.model.get("caption"),
+      pictures: canvas ? [{ title: "", canvas, labels, ...size }] : [],
+      scale,
+    };
   }
 
   private say(at: number, value = ""): void {

@@ -1,118 +1,43 @@
-// Undo, redo, and what is taken away from a panel: its code to the clipboard, what it shows to a file. Both are asked of
-// the kernel, which answers with a message.
-import { h } from "./dom";
-import { follow, type Model, type Tools } from "./model";
+// What every frame can do beside showing: save what it shows, fill the screen, list its keys.
+import { button, h, icon } from "./dom";
+import { type Binding, bind, help, keys } from "./keys";
+import { type Figure, save } from "./save";
 
-type Answer = { type: "code"; text: string } | { type: "file"; name: string };
+const FILL = "M2 6V2h4M10 2h4v4M14 10v4h-4M6 14H2v-4";
 
-export function tools(model: Model<Tools>, el: HTMLElement, signal: AbortSignal): void {
-  const undo = button("Undo", "Select what was selected before (Alt+Z)");
-  const redo = button("Redo", "Select what was selected before Undo (Alt+Shift+Z)");
-  const copy = button("Copy code", "Copy the Python that makes what is shown again (Alt+C)");
-  const formats = h("select", { title: "Save what is shown as (Alt+S)", "aria-label": "Save as" });
-  formats.dataset.lmSuppressShortcuts = "true";
-  const told = h("span", { class: "nbv-told", role: "status", "aria-live": "polite" });
-  // Where no clipboard may be had, what should be on it is here to be copied by hand.
-  const text = h("textarea", {
-    class: "nbv-code",
-    readonly: "",
-    "aria-label": "Code",
-    rows: "4",
-    hidden: "",
-  });
-  const element = h(
+/** The buttons for `root`, which take its keys as well; `more` are the frame's own keys, `others` takes what is left. */
+export function tools(
+  root: HTMLElement,
+  figure: () => Figure,
+  more: Binding[],
+  others: (event: KeyboardEvent) => boolean,
+  signal: AbortSignal,
+): HTMLElement {
+  const fill = () => {
+    if (document.fullscreenElement === root) void document.exitFullscreen();
+    else void root.requestFullscreen().catch(() => {}); // the host may not allow it
+  };
+  const png = () => void save(figure(), "png");
+  const svg = () => void save(figure(), "svg");
+  const bindings: Binding[] = [
+    ...more,
+    { keys: ["p"], says: "save as PNG", act: png },
+    { keys: ["P"], says: "save as SVG", act: svg },
+    { keys: ["f"], says: "full screen, and back", act: fill },
+    { keys: ["?"], says: "these keys", act: () => list.open() },
+  ];
+  const list = help(() => bindings, signal);
+  const act = bind(bindings);
+  keys(root, (event) => act(event) || others(event), signal);
+  const full = button(icon(FILL), "Full screen", "f", fill, signal);
+  full.hidden = !document.fullscreenEnabled;
+  return h(
     "div",
-    { class: "nbv-tools", role: "toolbar", "aria-label": "Selection and export" },
-    undo,
-    redo,
-    copy,
-    formats,
-    told,
-    text,
+    { class: "nbv-tools nbv-local", role: "group", "aria-label": "Tools" },
+    button("PNG", "Save as PNG", "p", png, signal),
+    button("SVG", "Save as SVG", "P", svg, signal),
+    full,
+    button("?", "Keys", "?", list.open, signal),
+    list.element,
   );
-
-  const paint = () => {
-    undo.disabled = !model.get("can_undo");
-    redo.disabled = !model.get("can_redo");
-    formats.replaceChildren(
-      h("option", { value: "" }, "Save as …"),
-      ...model.get("formats").map((name) => h("option", { value: name }, name.toUpperCase())),
-    );
-    formats.value = "";
-    formats.disabled = model.get("formats").length === 0;
-  };
-  const ask = (type: string) => model.send({ type });
-  const act: Record<string, () => void> = {
-    undo: () => ask("undo"),
-    redo: () => ask("redo"),
-    code: () => ask("code"),
-  };
-  undo.addEventListener("click", act.undo, { signal });
-  redo.addEventListener("click", act.redo, { signal });
-  copy.addEventListener("click", act.code, { signal });
-  formats.addEventListener(
-    "change",
-    () => {
-      if (formats.value) model.send({ type: "save", format: formats.value });
-      formats.value = "";
-    },
-    { signal },
-  );
-
-  const pressed = (event: KeyboardEvent) => {
-    const explorer = element.closest(".nbcnnviz") ?? element;
-    if (!event.altKey || event.ctrlKey || event.metaKey || !explorer.contains(event.target as Node)) return;
-    const letter = event.code;
-    if (letter === "KeyZ") (event.shiftKey ? act.redo : act.undo)();
-    else if (letter === "KeyC") act.code();
-    else if (letter === "KeyS") formats.focus();
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
-  };
-  window.addEventListener("keydown", pressed, { capture: true, signal });
-
-  let clear = 0;
-  const tell = (what: string) => {
-    told.textContent = what;
-    clearTimeout(clear);
-    clear = window.setTimeout(() => told.replaceChildren(), 4000);
-  };
-  signal.addEventListener("abort", () => clearTimeout(clear));
-  const answered = (answer: Answer, buffers: DataView[]) => {
-    if (answer.type === "code") void copied(answer.text);
-    if (answer.type === "file") {
-      download(answer.name, buffers[0]);
-      tell(`Saved ${answer.name}`);
-    }
-  };
-  const copied = async (code: string) => {
-    try {
-      await navigator.clipboard.writeText(code);
-      text.hidden = true;
-      tell("Code copied");
-    } catch {
-      text.value = code;
-      text.hidden = false;
-      text.focus();
-      text.select();
-      tell("Copy it from here");
-    }
-  };
-  model.on("msg:custom", answered);
-  signal.addEventListener("abort", () => model.off("msg:custom", answered));
-  follow(model, ["can_undo", "can_redo", "formats"], paint, signal);
-  el.append(element);
-  paint();
-}
-
-function button(name: string, title: string): HTMLButtonElement {
-  return h("button", { type: "button", title }, name);
-}
-
-/** Hand bytes to the reader as a file. */
-function download(name: string, content: DataView): void {
-  const url = URL.createObjectURL(new Blob([content as unknown as BlobPart]));
-  h("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { blend, colour, magnitude, short, upscale } from "../src/paint";
+import { blend, colour, fitted, magnitude, short, upscale } from "../src/paint";
 
 const grey = new Uint8Array(768).map((_, i) => Math.floor(i / 3));
 
@@ -25,6 +25,37 @@ describe("upscale", () => {
 
   it("has no places for a map without any", () => {
     expect(upscale({ values: new Uint8Array(), width: 0, height: 0 }, 0, 0)).toHaveLength(0);
+  });
+});
+
+describe("fitted", () => {
+  const map = { values: new Uint8Array([0, 40, 80, 120, 20, 60, 100, 140]), width: 4, height: 2 };
+
+  it("scales up as squares where it is not smooth", () => {
+    expect([...fitted(map, 8, 4, false).slice(0, 16)]).toEqual([
+      0, 0, 40, 40, 80, 80, 120, 120, 0, 0, 40, 40, 80, 80, 120, 120,
+    ]);
+  });
+
+  it("scales up as a map does where it is smooth", () => {
+    expect(fitted(map, 9, 5, true)).toEqual(upscale(map, 9, 5));
+  });
+
+  it.each([true, false])("scales down to the means of what falls together", (smooth) => {
+    expect([...fitted(map, 2, 1, smooth)]).toEqual([30, 110]);
+    expect([...fitted(map, 1, 1, smooth)]).toEqual([70]);
+  });
+
+  it("leaves none of a map out, whatever its size", () => {
+    const ones = { values: new Uint8Array(7 * 5).fill(9), width: 7, height: 5 };
+    for (const [width, height] of [
+      [3, 2],
+      [7, 5],
+      [10, 4],
+      [5, 11],
+    ]) {
+      expect(new Set(fitted(ones, width, height, false))).toEqual(new Set([9]));
+    }
   });
 });
 

@@ -19,18 +19,20 @@ from nbcnnviz.attribution import Attribution
 from nbcnnviz.core.errors import NbcnnvizError, StaleTraceError, UnknownNameError
 from nbcnnviz.core.images import samples
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.outline import activity
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.controls import Controls
-from nbcnnviz.explorer.front import MANAGER, StatusLine, Tools
+from nbcnnviz.explorer.front import MANAGER, LayerMap, StatusLine, Tools
 from nbcnnviz.explorer.history import History
 from nbcnnviz.explorer.panels import TABS, Act, ExplainPanel, Panel, PredictionsPanel, Request
+from nbcnnviz.explorer.pictures import Pictures
 from nbcnnviz.explorer.runner import FRAMES_A_SECOND, End, Runner
 from nbcnnviz.explorer.saying import sentence
 from nbcnnviz.explorer.selection import Selection
 from nbcnnviz.explorer.tracing import Tracer
 from nbcnnviz.zoo import load_network
 
-PANELS = (*TABS, "predictions")
+PANELS = ("layers", *TABS, "predictions")
 
 _Shown = tuple[Panel, Any]
 
@@ -83,6 +85,14 @@ class Explorer(w.VBox):
         self._tools.on("code", lambda _: self._attempt(lambda: self._tools.copy(self.code())))
         self._tools.on("save", lambda message: self._attempt(lambda: self._download(message.get("format"))))
 
+        self._pictures = Pictures(selection, self._attempt)
+        self._map = LayerMap(label="Layer map")
+        self._map.on("choose", lambda message: self._attempt(lambda: setattr(selection, "layer", message.get("layer"))))
+        self._mapped: Network | None = None
+        self._follow_map()
+        self._mapping = "layers" in panels
+        self._warmed: Trace | None = None
+
         self._panels: dict[str, Panel] = {}
         self._tabs = w.Tab([w.VBox(layout=w.Layout(min_width="0")) for name in TABS if name in panels])
         self._tabs.titles = [TABS[name].title for name in TABS if name in panels]
@@ -94,9 +104,15 @@ class Explorer(w.VBox):
             shown = self._tabs if len(self._names) > 1 else self._tabs.children[0]
             line = w.HBox([self._tools, self._status], layout=w.Layout(flex_flow="row wrap", grid_gap="4px 16px"))
             columns.append(_column(self._controls.widget, line, shown, flex="3 1 500px"))
+        if self._mapping:
+            side = _column(self._map)
+            side.add_class("nbv-column-map")
+            columns.append(side)
         if "predictions" in panels:
-            alone = [] if self._names else [self._status]
-            columns.append(_column(*alone, self._predictions.widget, flex="1 1 280px"))
+            given = [self._pictures.widget] if self._names else []
+            columns.append(_column(self._predictions.widget, *given, flex="1 1 280px"))
+        if columns and not self._names:
+            columns[0].children = (self._status, *columns[0].children)
         super().__init__([w.HBox(columns, layout=w.Layout(flex_flow="row wrap", width="100%", grid_gap="8px 24px"))])
         self.add_class("nbcnnviz")
         selection.observe(self._selected, t.All)
@@ -160,6 +176,10 @@ class Explorer(w.VBox):
         if s.source not in samples() and not Path(s.source).expanduser().is_file():
             image = "image"
             lines.append("image = ...  # your picture")
+        if s.crop is not None:
+            image = "cropped"
+            lines.append(f"image = nv.load_image({'image' if lines[-1].startswith('image') else repr(s.source)})")
+            lines.append(f"cropped = image.crop({s.box})")
         panel = self._panels[self._panel] if self._panel else None
         return "\n".join([*lines, *(panel.code(image) if panel else [f"trace = net.trace({image})"])])
 
@@ -172,6 +192,7 @@ class Explorer(w.VBox):
             self.selection.unobserve(self._selected, t.All)
             self._controls.close()
             self._history.close()
+            self._pictures.close()
             self._tracer.forget()
             # ipywidgets keeps every widget that is not closed, and with it all that its callbacks know.
             shown = [panel.widget for panel in self._panels.values()]
@@ -180,7 +201,7 @@ class Explorer(w.VBox):
             )
             for part in parts - {self}:
                 part.close()
-            self._shown_trace = None
+            self._shown_trace = self._warmed = None
         super().close()
 
     def _download(self, format_: object) -> None:
@@ -212,6 +233,13 @@ class Explorer(w.VBox):
         self._controls.uses_method = self._panels[name].uses_method
         self._controls.follow()
 
+    def _follow_map(self) -> None:
+        network, layer = self.selection.network, self.selection.layer
+        if self._mapped is not network:
+            self._mapped = network
+            self._map.show(network)
+        self._map.current = layer or ""
+
     # From a change of the selection to a job. Runs on whatever thread the change was made on, and computes nothing.
 
     def _selected(self, change: t.Bunch) -> None:
@@ -219,6 +247,7 @@ class Explorer(w.VBox):
             if change.name == "network":
                 self._controls.loading = None  # this one came later
             self.error = None
+            self._follow_map()
             with self._publishing:
                 self._status.error = ""
             self._ask()
@@ -260,6 +289,7 @@ class Explorer(w.VBox):
                         yield panel, frame
                 took = (time.perf_counter() - self._began) * 1000
                 self._finish(f"{took:.0f} ms on {trace.network.device}")
+                self._warm_map(trace)
                 return self._tracer.warm_up(trace, self._runner.given_up)
             except StaleTraceError:  # the network is being trained: look again
                 if not once_more:
@@ -317,6 +347,7 @@ class Explorer(w.VBox):
                 self._finish("Stopped" if end == "stopped" else "")
             if error is not None and not isinstance(error, _LoadStoppedError):
                 self._fail(error)
+            self._pictures.answered()
         if self._put_off:
             self._ask()
 
@@ -336,8 +367,14 @@ class Explorer(w.VBox):
             asked = request.target
             self._predictions.mark(trace.top(1)[0][0] if asked is None else asked if isinstance(asked, int) else None)
 
+    def _warm_map(self, trace: Trace) -> None:
+        """Colour the layer map by how active the picture makes each layer."""
+        if self._warmed is not trace and self._mapping and not self._runner.given_up():
+            self._map.warm(activity(trace), "root mean square of the activations")
+            self._warmed = trace
+
     def _let_go(self) -> None:
-        self._shown_trace = None
+        self._shown_trace = self._warmed = None
         for panel in self._panels.values():
             panel.forget()
 
@@ -363,7 +400,7 @@ class _LoadStoppedError(NbcnnvizError):
     """A download was given up for something newer."""
 
 
-def _column(*widgets: w.Widget, flex: str) -> w.VBox:
+def _column(*widgets: w.Widget, flex: str | None = None) -> w.VBox:
     return w.VBox(widgets, layout=w.Layout(flex=flex, min_width="0", grid_gap="8px"))
 
 
@@ -406,8 +443,8 @@ def explore(
     method, target, layer, filter
         What to show first; see `Selection`.
     panels
-        Which panels to show: ``"explain"``, ``"synthesize"`` ... each on a tab, and ``"predictions"`` beside them. Default:
-        all.
+        Which panels to show: ``"explain"``, ``"synthesize"`` ... each on a tab, and beside them ``"layers"``, the network's
+        map, and ``"predictions"``. Default: all.
 
     Returns
     -------

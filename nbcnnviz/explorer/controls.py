@@ -193,7 +193,11 @@ class Controls:
     def _follow_layer(self) -> None:
         selection = self._selection
         network, layer = selection.network, selection.layer
-        names = [name for name, known in network.layers.items() if known.spatial or name == layer]
+        names = [
+            name
+            for name, known in network.layers.items()
+            if (known.spatial and known.kind != "Identity") or name == layer
+        ]
         offered = names or ["(no layer has maps)"]  # a slider without options is refused
         for control in (self.layer, self.depth):
             if list(control.options) != offered:

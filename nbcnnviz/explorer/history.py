@@ -8,8 +8,11 @@ import traitlets as t
 
 from nbcnnviz.explorer.selection import Selection
 
+CAMERA = "camera"
+"""The name of pictures that a camera took, one after another."""
+
 _LONGEST = 200
-_ORDER = ("network", "image", "method", "layer", "target", "filter", "unit", "options")
+_ORDER = ("network", "image", "crop", "method", "layer", "target", "filter", "unit", "options")
 
 _State = dict[str, Any]
 
@@ -55,9 +58,11 @@ class History(t.HasTraits):
     def _changed(self, change: t.Bunch) -> None:
         if self._going or not self._selection.settled or change.name not in _ORDER:
             return
-        self._back = [*self._back, self._now][-_LONGEST:]
+        state = self._state()
+        if not (change.name == "image" and self._now["image"].filename == change.new.filename == CAMERA):
+            self._back = [*self._back, self._now][-_LONGEST:]  # but of a camera's frames the last is enough
         self._forward = []
-        self._now = self._state()
+        self._now = state
         self._tell()
 
     def _go(self, there: list[_State], back: list[_State]) -> None:

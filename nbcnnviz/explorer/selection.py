@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from contextlib import suppress
@@ -13,6 +14,7 @@ from PIL import Image
 from nbcnnviz.attribution import methods
 from nbcnnviz.core.errors import (
     FilterRangeError,
+    ImageError,
     MethodNotApplicableError,
     UnknownClassError,
     UnknownMethodError,
@@ -36,6 +38,8 @@ class Selection(t.HasTraits):
         The picture; whatever `nbcnnviz.load_image` takes may be assigned.
     source : str
         Where the picture came from: a sample's name, a path, the name of an upload, or "".
+    crop : tuple[float, float, float, float] or None
+        The part of the picture that the network gets: left, top, right and bottom, as shares of its width and height.
     layer : str or None
         The layer looked at, for methods that look at one; and the filter's layer. None becomes the network's last maps,
         and stays None where it has none.
@@ -57,6 +61,7 @@ class Selection(t.HasTraits):
     network = t.Instance(Network)
     image = t.Any()
     source = t.Unicode("")
+    crop = t.Tuple(t.Float(), t.Float(), t.Float(), t.Float(), allow_none=True, default_value=None)
     layer = t.Unicode(None, allow_none=True)
     filter = t.Int(None, allow_none=True)
     unit = t.Tuple(t.Int(), t.Int(), allow_none=True, default_value=None)
@@ -65,6 +70,7 @@ class Selection(t.HasTraits):
     options = t.Dict()
 
     settled = True
+    _cropped: tuple[int, tuple[float, ...], Image.Image] | None = None
 
     def __init__(self, network: Network, image: Any, **traits: Any) -> None:
         super().__init__(network=network, layer=network.last_maps)
@@ -80,6 +86,22 @@ class Selection(t.HasTraits):
                 return Unit(self.layer, self.filter, *self.unit)
             return Channel(self.layer, self.filter)
         return self.target
+
+    @property
+    def picture(self) -> Image.Image:
+        """The picture, cropped: the same object while neither image nor crop changes."""
+        if self.crop is None:
+            return self.image
+        if self._cropped is None or self._cropped[:2] != (id(self.image), self.crop):
+            self._cropped = id(self.image), self.crop, self.image.crop(self.box)
+        return self._cropped[2]
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """What is cropped, in pixels: (left, top, right, bottom), as Pillow has it."""
+        width, height = self.image.size
+        left, top, right, bottom = self.crop or (0.0, 0.0, 1.0, 1.0)
+        return int(left * width), int(top * height), math.ceil(right * width), math.ceil(bottom * height)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Set traits as they were together before, in an order in which each is valid; it is told of when all are set."""
@@ -98,6 +120,18 @@ class Selection(t.HasTraits):
         if picture == self.image:  # which is no change that anybody is told of
             self.source = picture.filename  # type: ignore[attr-defined]
         return picture
+
+    @t.validate("crop")
+    def _within_picture(self, proposal: t.Bunch) -> tuple[float, ...] | None:
+        if proposal.value is None:
+            return None
+        left, top, right, bottom = box = tuple(proposal.value)
+        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+            raise ImageError(
+                "A crop is (left, top, right, bottom), as shares of the picture from 0 to 1, left of right and top above "
+                f"bottom: not {box}."
+            )
+        return None if box == (0, 0, 1, 1) else box
 
     @t.validate("layer")
     def _known_layer(self, proposal: t.Bunch) -> str | None:
@@ -164,7 +198,7 @@ class Selection(t.HasTraits):
 
     @t.observe("image")
     def _name_source(self, change: t.Bunch) -> None:
-        self._along(source=change.new.filename)
+        self._along(source=change.new.filename, crop=None)
 
     @t.observe("layer")
     def _keep_filter_within(self, change: t.Bunch) -> None:

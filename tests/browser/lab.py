@@ -25,6 +25,9 @@ CHROMIUM_FLAGS = [
     "--disable-background-networking",
     "--no-first-run",
     "--disable-sync",
+    # A camera that shows a moving picture, and asks nobody.
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
 ]
 
 

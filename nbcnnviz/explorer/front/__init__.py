@@ -4,6 +4,8 @@ Their traits hold the last picture as bytes, so that nothing drawn is lost with 
 coloured, scaled, laid over, zoomed or read off is worked out in the browser, without a message.
 """
 
+from nbcnnviz.explorer.front.intake import WHOLE, Intake
+from nbcnnviz.explorer.front.layers import LayerMap
 from nbcnnviz.explorer.front.maps import MapFrame
 from nbcnnviz.explorer.front.pictures import PictureFrame
 from nbcnnviz.explorer.front.status import StatusLine
@@ -11,4 +13,4 @@ from nbcnnviz.explorer.front.surface import MANAGER, Surface, ring
 from nbcnnviz.explorer.front.tiles import Tile, TileFrame
 from nbcnnviz.explorer.front.tools import Tools
 
-__all__ = ["MANAGER", "MapFrame", "PictureFrame", "StatusLine", "Surface", "Tile", "TileFrame", "Tools", "ring"]
+__all__ = ["MANAGER", "WHOLE", "Intake", "LayerMap", "MapFrame", "PictureFrame", "StatusLine", "Surface", "Tile", "TileFrame", "Tools", "ring"]

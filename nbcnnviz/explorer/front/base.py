@@ -31,9 +31,9 @@ class Front(anywidget.AnyWidget):
     def on(self, event: str, act: Hear) -> None:
         """Call ``act`` with the message when the reader does what the front end calls ``event``."""
 
-        def hear(_: Any, content: Any, __: Any) -> None:
+        def hear(_: Any, content: Any, buffers: Any) -> None:
             if isinstance(content, dict) and content.get("type") == event:
-                act(content)
+                act(content | {"content": bytes(buffers[0])} if buffers else content)
 
         self.on_msg(hear)
 

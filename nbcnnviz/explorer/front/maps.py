@@ -40,6 +40,9 @@ class MapFrame(Front, Coloured):
     cut = t.Bool(False).tag(sync=True)
     opacity = t.Float(0.7).tag(sync=True)
     threshold = t.Float(0.0).tag(sync=True)
+    contours = t.Bool(False).tag(sync=True)  # lines at quarters of the scale
+    compare = t.Enum(("overlay", "blink", "split"), "overlay").tag(sync=True)  # of the overlay with the picture
+    split = t.Float(0.5).tag(sync=True)  # the share, from the left, where the picture shows without the map
     caption = t.Unicode("").tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:

@@ -34,7 +34,7 @@ class Request:
     @classmethod
     def of(cls, s: Selection) -> Request:
         """What is selected now."""
-        return cls(s.network, s.image, s.explains(), s.layer, s.filter, s.unit, s.method, dict(s.options))
+        return cls(s.network, s.picture, s.explains(), s.layer, s.filter, s.unit, s.method, dict(s.options))
 
 
 class Panel:

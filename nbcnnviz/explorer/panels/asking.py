@@ -1,0 +1,55 @@
+"""What a panel that looks at gradients asks the gradient of: which target, in Python, and whether it is the same still."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from nbcnnviz.core.targets import Channel, ClassScore, LayerEnergy, Target, Unit, as_target
+from nbcnnviz.core.trace import Trace
+from nbcnnviz.explorer.panels.panel import Request
+from nbcnnviz.explorer.selection import Selection
+
+
+class Quiet(threading.local):
+    """While it is entered, on this thread, controls are set by the panel, and what they tell is not the reader's doing."""
+
+    depth = 0
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.depth -= 1
+
+    def __bool__(self) -> bool:
+        return self.depth > 0
+
+
+def class_asked(request: Request, selection: Selection) -> Any:
+    """The class, or the target set in Python, that is selected, also while a filter is."""
+    if request.filter is not None and isinstance(request.target, (Channel, Unit)):
+        return selection.target  # if that has changed since the request, another waits
+    return request.target
+
+
+def resolved(asked: Any, trace: Trace) -> Target:
+    """A target, with the class's index where it is one class of all pictures."""
+    target = as_target(asked, trace)
+    if isinstance(target, ClassScore) and isinstance(target.index, tuple) and len(set(target.index)) == 1:
+        return ClassScore(target.index[0])
+    return target
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two targets ask the same: equal ones of ours, the very same of the user's."""
+    return one is other or (type(one) is type(other) and type(one).__module__.startswith("nbcnnviz.") and one == other)
+
+
+def spelled(target: Target) -> tuple[list[str], str]:
+    """A target in Python: the lines that make it, and what to call it then."""
+    if isinstance(target, ClassScore):
+        return [], repr(target.index) if not isinstance(target.index, tuple) else f"nv.{target!r}"
+    if isinstance(target, (Channel, Unit, LayerEnergy)):
+        return [], f"nv.{target!r}"
+    return ["target = ...  # your function of the trace"], "target"

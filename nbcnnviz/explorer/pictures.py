@@ -1,0 +1,81 @@
+"""From what the reader gives, a file, a camera's frame, a box, to the picture that is selected."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import traitlets as t
+from PIL import Image
+
+from nbcnnviz.explorer.front import WHOLE, Intake
+from nbcnnviz.explorer.history import CAMERA
+from nbcnnviz.explorer.panels import Act
+from nbcnnviz.explorer.selection import Selection
+
+_TRAITS = ("image", "source", "crop")
+
+
+class Pictures:
+    """Takes pictures in, and shows the one selected as it was given.
+
+    Parameters
+    ----------
+    selection
+        What is set.
+    attempt
+        Runs a change of it and shows what is wrong with it, if anything.
+    """
+
+    def __init__(self, selection: Selection, attempt: Callable[[Act], None]) -> None:
+        self._selection, self._attempt = selection, attempt
+        self._awaited = False
+        self._shown: Image.Image | None = None
+        self.widget = Intake(label="Picture")
+        self.widget.offer_samples()
+        self._follow()
+        selection.observe(self._changed, t.All)
+        self.widget.on("sample", lambda message: self._take(message.get("name")))
+        self.widget.on("picture", lambda message: self._take(_file(message, str(message.get("name", "")))))
+        self.widget.on("frame", self._frame)
+        self.widget.on("crop", lambda message: attempt(lambda: self._crop(message.get("box"))))
+
+    def answered(self) -> None:
+        """The picture that was selected last is on screen, or will not be: the camera may send another."""
+        if self._awaited:
+            self._awaited = False
+            self.widget.next()
+
+    def close(self) -> None:
+        """Follow the selection no longer."""
+        self._selection.unobserve(self._changed, t.All)
+
+    def _changed(self, change: t.Bunch) -> None:
+        if self._selection.settled and change.name in (*_TRAITS, "options"):
+            self._follow()
+
+    def _follow(self) -> None:
+        s = self._selection
+        if self._shown is not s.image:
+            self._shown = s.image
+            self.widget.show(s.image, s.source)
+        self.widget.crop = list(s.crop or WHOLE)
+
+    def _take(self, picture: Any) -> None:
+        self._attempt(lambda: setattr(self._selection, "image", picture))
+
+    def _frame(self, message: dict[str, Any]) -> None:
+        before, self._awaited = self._selection.image, True
+        self._take(_file(message, CAMERA))
+        if self._selection.image == before:  # it was no picture, or the very same: nothing will be computed
+            self.answered()
+
+    def _crop(self, box: Any) -> None:
+        self._selection.crop = tuple(box) if isinstance(box, (list, tuple)) else box
+
+
+def _file(message: dict[str, Any], name: str) -> io.BytesIO:
+    file = io.BytesIO(message.get("content", b""))
+    file.name = name  # type: ignore[misc]
+    return file
