@@ -19,6 +19,7 @@ FLOORS = {
     "dataset": 6,
     "training": 5,
     "metrics": 4,
+    "inside": 4,
     "attribution": 3,
     "synthesis": 3,
     "zoo": 2,

@@ -211,6 +211,12 @@ class Network:
         calls = [c for c in choices if c.partition(":")[0] == name]
         if calls:
             return UnknownLayerError(name, (), f"The module is called {len(calls)} times: {', '.join(calls)}.")
+        if isinstance(name, str) and name and name in dict(unwrapped(self.module).named_modules()):
+            return UnknownLayerError(
+                name,
+                (),
+                "A module has this name, but a forward pass does not call it, or gets no tensor of real numbers.",
+            )
         return UnknownLayerError(name, choices)
 
     def is_channels_last(self, layer: str) -> bool:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Every:
-    """A name for all layers, or for all parameters."""
+    """A name for all layers, for all parameters, or for both."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -33,6 +33,7 @@ class Every:
 
 ALL_LAYERS: Final = Every("ALL_LAYERS")
 ALL_PARAMETERS: Final = Every("ALL_PARAMETERS")
+EVERYTHING: Final = Every("EVERYTHING")
 
 
 class Trace:
@@ -166,8 +167,8 @@ class Trace:
             A class index or name, a target (`ClassScore`, `Channel`, `Unit`, `LayerEnergy`), or a function from the
             trace to a scalar tensor. Default: each picture's own top class.
         wrt
-            ``"input"``, a layer's name or a parameter's name; or a list of such names; or `ALL_LAYERS` or
-            `ALL_PARAMETERS`, which leave out what the target does not depend on.
+            ``"input"``, a layer's name or a parameter's name; or a list of such names; or `ALL_LAYERS`,
+            `ALL_PARAMETERS` or `EVERYTHING`, which leave out what the target does not depend on.
         rule
             How rectifiers pass gradient back: ``"gradient"``, ``"guided"`` or ``"deconvnet"``.
 
@@ -191,10 +192,25 @@ class Trace:
         self, of: TargetLike = None, wrt: str | Sequence[str] | Every = "input", rule: Rule = "gradient"
     ) -> tuple[Any, int]:
         """As `gradient`, with the number of rectifiers that the rule governed on the way."""
+        names = [wrt] if isinstance(wrt, str) else self._every(wrt) if isinstance(wrt, Every) else list(wrt)
+        grads, governed = self.backward(of, [self._source(name) for name in names], rule)
+        found = {name: grad for name, grad in zip(names, grads, strict=True) if grad is not None}
+        if len(found) < len(names) and not isinstance(wrt, Every):
+            missing = ", ".join(repr(name) for name in names if name not in found)
+            raise GradientError(
+                f"The target does not depend on {missing}: ask for a layer or parameter that comes before the target."
+            )
+        return (found[wrt] if isinstance(wrt, str) else found), governed
+
+    def backward(
+        self, of: TargetLike, sources: Sequence[Any], rule: Rule = "gradient"
+    ) -> tuple[tuple[Tensor | None, ...], int]:
+        """The gradients at leaves or edges of the graph, and the number of rectifiers that the rule governed.
+
+        For what has no name: see `torch.autograd.graph.GradientEdge`. None where the target does not depend on it.
+        """
         if rule not in RULES:
             raise UnknownOptionError(rule, RULES, f"The rules are {', '.join(RULES)}.")
-        names = [wrt] if isinstance(wrt, str) else self._every(wrt) if isinstance(wrt, Every) else list(wrt)
-        sources = [self._source(name) for name in names]
         with torch.inference_mode(False), torch.enable_grad():
             scalar = scalar_of(as_target(of, self), self)
         with self._lock, ruling(rule, [scalar]) as governed:
@@ -206,18 +222,12 @@ class Trace:
                 raise StaleTraceError(
                     "The network's weights, or an output of it, changed since this trace was made: make a new trace."
                 ) from error
-        found = {name: grad for name, grad in zip(names, grads, strict=True) if grad is not None}
-        if len(found) < len(names) and not isinstance(wrt, Every):
-            missing = ", ".join(repr(name) for name in names if name not in found)
-            raise GradientError(
-                f"The target does not depend on {missing}: ask for a layer or parameter that comes before the target."
-            )
-        return (found[wrt] if isinstance(wrt, str) else found), len(governed)
+        return grads, len(governed)
 
     def _every(self, kind: Every) -> list[str]:
-        if kind is ALL_PARAMETERS:
-            return [name for name, p in self.parameters.items() if p.requires_grad]
-        return [name for name, a in self._activations.items() if a.edge is not None]
+        layers = [name for name, a in self._activations.items() if a.edge is not None]
+        parameters = [name for name, p in self.parameters.items() if p.requires_grad]
+        return layers if kind is ALL_LAYERS else parameters if kind is ALL_PARAMETERS else [*layers, *parameters]
 
     def _source(self, name: str) -> Any:
         """What autograd calls the thing of this name."""

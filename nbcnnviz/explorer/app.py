@@ -103,14 +103,12 @@ class Explorer(w.VBox):
         if self._names:
             shown = self._tabs if len(self._names) > 1 else self._tabs.children[0]
             line = w.HBox([self._tools, self._status], layout=w.Layout(flex_flow="row wrap", grid_gap="4px 16px"))
-            columns.append(_column(self._controls.widget, line, shown, flex="3 1 500px"))
+            columns.append(_column("main", self._controls.widget, line, shown))
         if self._mapping:
-            side = _column(self._map)
-            side.add_class("nbv-column-map")
-            columns.append(side)
+            columns.append(_column("map", self._map))
         if "predictions" in panels:
             given = [self._pictures.widget] if self._names else []
-            columns.append(_column(self._predictions.widget, *given, flex="1 1 280px"))
+            columns.append(_column("side", self._predictions.widget, *given))
         if columns and not self._names:
             columns[0].children = (self._status, *columns[0].children)
         super().__init__([w.HBox(columns, layout=w.Layout(flex_flow="row wrap", width="100%", grid_gap="8px 24px"))])
@@ -400,8 +398,11 @@ class _LoadStoppedError(NbcnnvizError):
     """A download was given up for something newer."""
 
 
-def _column(*widgets: w.Widget, flex: str | None = None) -> w.VBox:
-    return w.VBox(widgets, layout=w.Layout(flex=flex, min_width="0", grid_gap="8px"))
+def _column(name: str, *widgets: w.Widget) -> w.VBox:
+    """A column; how wide it is, and where, is for the style sheet to say."""
+    column = w.VBox(widgets, layout=w.Layout(min_width="0", grid_gap="8px"))
+    column.add_class(f"nbv-column-{name}")
+    return column
 
 
 def _parts(*widgets: w.Widget) -> set[w.Widget]:

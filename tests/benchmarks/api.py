@@ -143,13 +143,18 @@ def further_questions(module: nn.Module, net: nv.Network, x: Tensor, rounds: int
     calls[every] = lambda: net.trace(x).gradient(281, nv.ALL_LAYERS)
     calls["F"] = lambda: forward(module, x)
     calls["B"] = lambda: backward(trace, next(classes), "input")
+    full = "full B, to input and parameters"
+    calls[full] = lambda: torch.autograd.grad(
+        trace.scores[0, next(classes)], [trace.input, *trace.parameters.values()], retain_graph=True
+    )
     took = interleaved(calls, rounds)
     f, b = took["F"], took["B"]
-    rows = [Row(name, ms(took[name]), note=f"{took[name] / f:.2f} F") for name in ("F", "B")]
+    rows = [Row(name, ms(took[name]), note=f"{took[name] / f:.2f} F") for name in ("F", "B", full)]
     for name in ("saliency", "guided_backprop", "deconvnet"):
         note = f"{ms(took[name])} = {took[name] / f:.2f} F = {took[name] / b:.2f} B"
         rows.append(at_most(f"{name} of another class / 1.05 F", took[name] / (1.05 * f), MARGIN, note))
-    rows.append(at_most(f"{every} / (F + B)", took[every] / (f + b), MARGIN, ms(took[every])))
+    note = f"{ms(took[every])} = {took[every] / (f + b):.2f} (F + B)"
+    rows.append(at_most(f"{every} / (F + full B)", took[every] / (f + took[full]), MARGIN, note))
     return rows
 
 

@@ -1,0 +1,69 @@
+"""The same explorer in the other hosts: Notebook 7 and Voila."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nbcnnviz as nv
+
+from .hosts import Host
+
+pytestmark = pytest.mark.browser
+
+CELL = "import nbcnnviz as nv\nex = nv.explore()\nex"
+
+
+@pytest.fixture(scope="module", params=["notebook", "voila"])
+def host(request, browser, tmp_path_factory, artifacts):
+    host = Host(request.param, tmp_path_factory.mktemp(request.param), browser, CELL)
+    host.page.wait_for_function("document.querySelectorAll('.nbv-surface > canvas').length >= 3", timeout=120_000)
+    host.page.wait_for_function("document.querySelector('.nbv-caption').textContent !== ''", timeout=120_000)
+    host.page.wait_for_timeout(500)
+    yield host
+    host.page.screenshot(path=artifacts / f"host-{request.param}.png")
+    complaints = host.complaints
+    host.close()
+    assert not complaints
+
+
+def changed(host: Host, act, caption: str) -> None:
+    """Act, and wait until the caption says so and the map is another."""
+    before = host.pixels(2)
+    act()
+    host.page.wait_for_function(f"document.querySelector('.nbv-caption').textContent.includes({caption!r})")
+    host.page.wait_for_timeout(100)
+    assert np.abs(host.pixels(2) - before).max() > 8
+
+
+def test_the_picture_and_its_map_are_shown(host: Host) -> None:
+    trace = nv.load_network().trace("chelsea")
+    shown = host.pixels(0)[..., :3]
+    assert np.abs(shown - np.asarray(trace.pictures[0], np.int16)).mean() < 3
+    assert np.abs(host.pixels(1)[..., :3] - shown).mean() > 3
+    assert "tiger cat" in host.caption()
+
+
+def test_a_click_on_a_bar_explains_that_class(host: Host) -> None:
+    second = nv.load_network().trace("chelsea").top(2)[1][1]
+    changed(host, lambda: host.page.locator(".bqplot .bar").nth(1).click(), second)
+
+
+def test_a_click_on_the_layer_map_chooses_the_layer(host: Host) -> None:
+    changed(host, lambda: host.page.locator(".nbv-layer[title^='blocks.3,']").click(), "blocks.3")
+
+
+def test_a_thumbnail_chooses_a_picture(host: Host) -> None:
+    before = host.pixels(0)
+    host.page.locator(".nbv-strip [title=coffee]").click()
+    host.page.wait_for_function("document.querySelectorAll('.bqplot')[0].textContent.includes('espresso')")
+    host.page.wait_for_timeout(200)
+    assert (host.pixels(0) != before).any()
+
+
+def test_opacity_is_set_in_the_browser(host: Host) -> None:
+    before = host.pixels(1)
+    slider = host.page.locator(".nbv-controls label:has-text('Opacity') input").first
+    slider.evaluate("e => { e.value = '0.1'; e.dispatchEvent(new Event('input', {bubbles: true})); }")
+    host.page.wait_for_timeout(100)
+    assert (host.pixels(1) != before).any()
