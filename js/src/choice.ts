@@ -55,7 +55,19 @@ export class Choice {
   mark(chosen: number): void {
     for (const [i, option] of this.options.entries())
       option.setAttribute("aria-selected", String(i === chosen));
-    if (chosen >= 0 && document.activeElement !== this.element) this.reach(chosen);
+    if (chosen < 0 || document.activeElement === this.element) return;
+    this.reach(chosen);
+    this.reveal(this.options[chosen]);
+  }
+
+  /** Scroll an option into sight within what scrolls here; the page stays where the reader has it. */
+  private reveal(option: HTMLElement | undefined): void {
+    const scroll = this.element.closest(".nbv-scroll");
+    if (!scroll || !option) return;
+    const [inner, outer] = [option.getBoundingClientRect(), scroll.getBoundingClientRect()];
+    const [above, below] = [inner.top - 8 - outer.top, inner.bottom + 8 - outer.bottom];
+    if (above < 0) scroll.scrollTop += above;
+    else if (below > 0) scroll.scrollTop += below;
   }
 
   /** Take a key pressed while the box has the focus. */

@@ -59,9 +59,10 @@ export interface Tiles extends Front, Coloured {
   /** Tiles one after another, a byte a value: count, height, width, and 1 for maps or 3 for colours. */
   values: DataView;
   shape: [number, number, number, number];
-  /** The ends of the scales: one for all tiles, or one each. */
+  /** The ends of the scales: one for all tiles, or one each; and whether one was cut below the largest value. */
   lows: number[];
   highs: number[];
+  cut: boolean;
   /** Of each tile: what it stands for, what is written under it and said of it, how many values are no numbers. */
   indices: number[];
   labels: string[];

@@ -4,7 +4,8 @@ import { CHOICE_KEYS, Choice } from "./choice";
 import { ColourBar, coloursMenu, nextColours, table } from "./colours";
 import { h } from "./dom";
 import { bytes, follow, type Model, type Tiles } from "./model";
-import { colour, fitted, short } from "./paint";
+import { mosaic } from "./mosaic";
+import { short } from "./paint";
 import type { Figure } from "./save";
 import { repainter, settled } from "./schedule";
 import { Surface } from "./surface";
@@ -111,7 +112,7 @@ class Grid {
       for (const view of views.keys()) view.arrange();
     });
     const paint = repainter(() => this.paint(), this.signal);
-    follow(this.model, ["values", "shape", "lows", "highs", "colours", "smooth"], paint, this.signal);
+    follow(this.model, ["values", "shape", "lows", "highs", "cut", "colours", "smooth"], paint, this.signal);
     const arrange = () => this.arrange();
     follow(this.model, ["shape", "side", "smooth"], arrange, this.signal);
     const label = repainter(() => this.label(), this.signal);
@@ -206,7 +207,10 @@ class Grid {
     const values = bytes(this.model.get("values"));
     const shown = this.surface && n > 0 && values.length === n * h * w * channels && width > 0;
     const shared = channels === 1 && this.model.get("lows").length === 1;
-    this.bar.paint(table(this.model), shared ? this.ends(0) : { low: 0, high: 0 });
+    this.bar.paint(
+      table(this.model),
+      shared ? { ...this.ends(0), cut: this.model.get("cut") } : { low: 0, high: 0 },
+    );
     this.own.hidden = !shown || channels !== 1 || shared;
     this.menu.hidden = !shown || channels !== 1;
     this.box.parentElement?.toggleAttribute("hidden", !shown);
@@ -218,15 +222,14 @@ class Grid {
     if (this.pixels?.width !== px(across) || this.pixels.height !== px(down)) {
       this.pixels = new ImageData(px(across), px(down));
     }
-    this.pixels.data.fill(0);
-    const tile = new ImageData(px(width), px(height));
-    for (let i = 0; i < n; i++) {
-      const part = values.subarray(i * h * w * channels, (i + 1) * h * w * channels);
-      this.fill(tile, part, [h, w, channels]);
-      const x = px((i % columns) * (width + GAP));
-      const y = px(Math.floor(i / columns) * step);
-      insert(this.pixels, tile, x, y);
-    }
+    const spots = {
+      width: px(width),
+      height: px(height),
+      left: (i: number) => px((i % columns) * (width + GAP)),
+      top: (i: number) => px(Math.floor(i / columns) * step),
+    };
+    const tiles = { values, count: n, height: h, width: w, channels };
+    mosaic(this.pixels, tiles, spots, table(this.model), this.model.get("smooth"));
     this.box.style.width = `${across}px`;
     this.box.style.height = `${down}px`;
     this.fade();
@@ -238,21 +241,6 @@ class Grid {
   private fade(): void {
     const { scrollTop, clientHeight, scrollHeight } = this.scroll;
     this.scroll.classList.toggle("nbv-more", scrollTop + clientHeight < scrollHeight - 8);
-  }
-
-  /** The pixels of one tile. */
-  private fill(tile: ImageData, values: Uint8Array, [height, width, channels]: number[]): void {
-    const smooth = this.model.get("smooth");
-    if (channels === 1) {
-      const map = { values, width, height };
-      return colour(fitted(map, tile.width, tile.height, smooth), table(this.model), tile.data);
-    }
-    for (let c = 0; c < channels; c++) {
-      const plane = new Uint8Array(width * height).map((_, i) => values[i * channels + c]);
-      const places = fitted({ values: plane, width, height }, tile.width, tile.height, smooth);
-      for (let i = 0; i < places.length; i++) tile.data[4 * i + c] = places[i];
-    }
-    for (let i = 3; i < tile.data.length; i += 4) tile.data[i] = 255;
   }
 
   /** Tell the value under the cursor. */
@@ -299,14 +287,3 @@ class Grid {
 
 /** Room at the edges, for outlines. */
 const EDGE = 4;
-
-/** Put the pixels of one image into another, at a place. */
-function insert(into: ImageData, image: ImageData, x: number, y: number): void {
-  const from = new Uint32Array(image.data.buffer);
-  const to = new Uint32Array(into.data.buffer);
-  const width = Math.min(image.width, into.width - x);
-  const height = Math.min(image.height, into.height - y);
-  for (let row = 0; row < height; row++) {
-    to.set(from.subarray(row * image.width, row * image.width + width), (y + row) * into.width + x);
-  }
-}

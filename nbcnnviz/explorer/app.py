@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextvars
+import io
 import tempfile
 import threading
 import time
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,9 @@ from nbcnnviz.explorer.tracing import Tracer
 from nbcnnviz.zoo import load_network
 
 PANELS = ("layers", *TABS, "predictions")
+
+_FIRST_PICTURE = 3.0
+"""Seconds that the display of the widget may wait for the picture that is saved with it."""
 
 _Shown = tuple[Panel, Any]
 
@@ -120,6 +126,18 @@ class Explorer(w.VBox):
     def __repr__(self) -> str:
         s = self.selection
         return f"<Explorer: {s.method} of {s.network.name}, {s.source or 'a picture'}>"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """The widget, and beside it a picture, for where no kernel runs: GitHub, nbconvert, a notebook opened again."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        self._runner.wait(_FIRST_PICTURE)
+        with suppress(Exception):  # a picture more is no reason to show no widget
+            preview = self._panels[self._panel].preview() if self._panel else None
+            if preview is not None and isinstance(bundle, dict):
+                file = io.BytesIO()
+                preview.save(file, "PNG")
+                bundle["image/png"] = base64.b64encode(file.getvalue()).decode()
+        return bundle
 
     # What a user of the API calls.
 

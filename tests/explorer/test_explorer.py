@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import gc
+import io
 import sys
 import threading
 import time
@@ -768,3 +770,21 @@ def test_a_stale_trace_is_let_go_before_the_next_is_made(explore, monkeypatch) -
         assert alive == [False]
     finally:
         gc.enable()
+
+
+# A notebook without its kernel.
+
+
+def test_a_picture_is_saved_beside_the_widget(explore, toy: nv.Network) -> None:
+    bundle = explore(toy)._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    preview = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
+    assert preview.size == (2 * 20 + 8, 24)
+    np.testing.assert_array_equal(preview.crop((0, 0, 20, 24)), toy.trace("chelsea").pictures[0])
+
+
+def test_the_widget_is_shown_without_a_picture_when_there_is_none(explore, toy: nv.Network) -> None:
+    for panels in ("predictions", "layers"):
+        bundle = explore(toy, panels=panels)._repr_mimebundle_()
+        assert "application/vnd.jupyter.widget-view+json" in bundle
+        assert "image/png" not in bundle

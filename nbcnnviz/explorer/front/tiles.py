@@ -39,6 +39,7 @@ class TileFrame(Front, Coloured):
     shape = t.List([0, 0, 0, 1]).tag(sync=True)  # n, h, w, and 1 or 3
     lows = t.List(t.Float()).tag(sync=True)  # the ends of each tile's scale; one for all, or n
     highs = t.List(t.Float()).tag(sync=True)
+    cut = t.Bool(False).tag(sync=True)  # whether a scale ends below the largest value
     indices = t.List(t.Int()).tag(sync=True)
     labels = t.List(t.Unicode()).tag(sync=True)
     hints = t.List(t.Unicode()).tag(sync=True)
@@ -72,6 +73,7 @@ class TileFrame(Front, Coloured):
         with self.hold_sync():
             self.values, self.shape = np.ascontiguousarray(places).tobytes(), list(places.shape)
             self.lows, self.highs = [s.low for s in scales], [s.high for s in scales]
+            self.cut = any(s.cut for s in scales)
             self.indices, self.labels = [tile.index for tile in tiles], [tile.label for tile in tiles]
             self.hints, self.broken = [tile.title for tile in tiles], [tile.broken for tile in tiles]
             self.colours, self.caption = colours, caption

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from os import PathLike
 from typing import Any
 
+from PIL import Image
 from torch import Tensor
 
 from nbcnnviz.attribution import Attribution, attribute, methods
@@ -78,6 +79,17 @@ class ExplainPanel(Panel):
         frame, values = self.widget, self.result.values[0].detach().float().cpu().numpy()
         overlay = self.result.overlay(opacity=frame.opacity, threshold=frame.threshold, colours=frame.colours)
         write(path, overlay, {"values": values, "heatmap": self.result.heatmap}, frame.caption, code)
+
+    def preview(self) -> Image.Image | None:
+        """The picture and the overlay as it is set, side by side."""
+        if self.result is None:
+            return None
+        frame, picture = self.widget, self.result.trace.pictures[0]
+        overlay = self.result.overlay(opacity=frame.opacity, threshold=frame.threshold, colours=frame.colours)
+        both = Image.new("RGB", (2 * picture.width + 8, picture.height), "white")
+        both.paste(picture)
+        both.paste(overlay, (picture.width + 8, 0))
+        return both
 
     def code(self, image: str) -> list[str]:
         """The call of `nbcnnviz.attribute` that makes the map again."""

@@ -91,6 +91,10 @@ class Panel:
         """Write what is shown, in the format that the ending of ``path`` says: one of ``formats``."""
         raise NbcnnvizError("There is nothing to save in this panel.")
 
+    def preview(self) -> Image.Image | None:
+        """What is shown, as a picture to be saved with the notebook; None if there is nothing to see."""
+        return None
+
     def code(self, image: str) -> list[str]:
         """The lines of Python that make what is shown again, where ``net`` is given and ``image`` is an expression."""
         return [f"trace = net.trace({image})"]
