@@ -7,6 +7,7 @@ import pytest
 import torch
 import traitlets as t
 from PIL import Image
+from torch import nn
 
 import nbcnnviz as nv
 from nbcnnviz.explorer import Selection
@@ -238,3 +239,54 @@ def test_the_same_picture_under_another_name_has_that_name(selection: Selection)
     selection.image = as_file("holiday.png")
     selection.image = as_file("copy.png")
     assert selection.source == "copy.png"
+
+
+# Units.
+
+
+class ChannelsLast(nn.Module):
+    """Maps with their channels last, as within ConvNeXt's blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.mix, self.head = nn.Conv2d(3, 4, 3, 2), nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.mix(self.conv(x).permute(0, 2, 3, 1)).mean((1, 2)))
+
+
+def test_a_unit_is_a_place_of_the_filter(toy: nv.Network) -> None:
+    selection = Selection(toy, "chelsea", layer="0", filter=1)
+    height, width = toy.layers["0"].shape[1:]
+    selection.unit = (height - 1, width - 1)
+    assert selection.explains() == nv.Unit("0", 1, height - 1, width - 1)
+    for outside in ((height, 0), (0, width), (-1, 0)):
+        with pytest.raises(nv.FilterRangeError, match=f"{height} rows and {width} columns"):
+            selection.unit = outside
+    assert selection.unit == (height - 1, width - 1)
+
+
+@pytest.mark.parametrize("change", [{"filter": 0}, {"filter": None}, {"layer": "3"}, {"target": 1}])
+def test_a_unit_goes_with_its_filter(toy: nv.Network, change: dict) -> None:
+    selection = Selection(toy, "chelsea", layer="0", filter=1)
+    selection.unit = (0, 0)
+    for name, value in change.items():
+        setattr(selection, name, value)
+    assert selection.unit is None
+
+
+def test_a_unit_needs_a_filter_and_maps(toy: nv.Network, mlp: nv.Network) -> None:
+    with pytest.raises(nv.MethodNotApplicableError, match="choose a layer and a filter first"):
+        Selection(toy, "chelsea").unit = (0, 0)
+    vectors = Selection(mlp, "chelsea", layer="1", filter=0)
+    with pytest.raises(nv.MethodNotApplicableError, match="returns no maps"):
+        vectors.unit = (0, 0)
+
+
+def test_a_unit_of_maps_with_channels_last_is_a_place_too() -> None:
+    network = nv.Network(ChannelsLast(), size=(24, 20))
+    height, width, _ = network.layers["mix"].shape
+    selection = Selection(network, "chelsea", layer="mix", filter=5)
+    selection.unit = (height - 1, width - 1)
+    with pytest.raises(nv.FilterRangeError):
+        selection.unit = (0, width)

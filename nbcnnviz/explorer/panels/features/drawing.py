@@ -1,0 +1,110 @@
+"""Marks over the maps, and the panel as one picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from ipycanvas import Canvas
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from nbcnnviz.explorer.front import MapFrame
+from nbcnnviz.explorer.front.surface import Draw
+from nbcnnviz.explorer.panels.features.frames import TILE, Page
+from nbcnnviz.inside import Box, Switches
+from nbcnnviz.render import Scale, coloured, overlay
+
+DOTS = 400
+_DOT_COLOURS = ("#00e5ff", "#ffd54f", "#ff80ab", "#b2ff59", "#ea80fc")
+_BROKEN = "#c62828"
+_SIDE, _GAP, _COLUMNS = 280, 8, 12
+
+
+def outline(
+    left: float, top: float, width: float, height: float, within: tuple[int, int], colour: str = "white"
+) -> Draw:
+    """A rectangle on black, to be seen on any picture; its line lies within a picture of that width and height."""
+    edge = 2
+    right, bottom = min(left + width, within[0] - edge), min(top + height, within[1] - edge)
+    left, top = max(left, edge), max(top, edge)
+
+    def draw(canvas: Canvas) -> None:
+        for ink, line in (("black", 4), (colour, 2)):
+            canvas.stroke_style, canvas.line_width = ink, line
+            canvas.stroke_rect(left, top, max(1.0, right - left), max(1.0, bottom - top))
+
+    return draw
+
+
+def dots(pools: Sequence[Switches]) -> Draw:
+    """The strongest switches of each max-pool, a colour a pool; the weaker half of the strength is paler."""
+
+    def draw(canvas: Canvas) -> None:
+        for i, pool in enumerate(pools):
+            rows, columns = pool.pixels[:DOTS].float().cpu().numpy().T + 0.5
+            strengths = pool.strengths[:DOTS].abs().float().cpu().numpy()
+            strong = strengths >= strengths.max(initial=0) / 2
+            canvas.fill_style = _DOT_COLOURS[i % len(_DOT_COLOURS)]
+            for some, alpha in ((~strong, 0.5), (strong, 1.0)):
+                if some.any():
+                    canvas.global_alpha = alpha
+                    canvas.fill_circles(columns[some], rows[some], 1.2)
+        canvas.global_alpha = 1.0
+
+    return draw
+
+
+def together(*parts: Draw) -> Draw:
+    """One drawing after the other."""
+
+    def draw(canvas: Canvas) -> None:
+        for part in parts:
+            part(canvas)
+
+    return draw
+
+
+def poster(
+    page: Page,
+    colours: str,
+    picture: Image.Image,
+    maps: Sequence[tuple[MapFrame, Tensor, Scale]],
+    box: Box | None,
+) -> Image.Image:
+    """The page of the grid; to its right each map over the picture, with the receptive field, and alone."""
+    grid = _mosaic(page, colours)
+    size = _SIDE, max(1, round(_SIDE * picture.height / picture.width))
+    height = max(grid.height, len(maps) * (size[1] + _GAP) + _GAP)
+    sheet = Image.new("RGB", (grid.width + 2 * (size[0] + _GAP), height), "white")
+    sheet.paste(grid)
+    for i, (frame, values, scale) in enumerate(maps):
+        over = overlay(picture, values[None], opacity=frame.opacity, threshold=frame.threshold, colours=frame.colours)
+        if box is not None and box.height > 0 and box.width > 0:
+            ImageDraw.Draw(over).rectangle((box.left, box.top, box.right - 1, box.bottom - 1), outline="white")
+        alone = Image.fromarray(coloured(values, scale, frame.colours))
+        at = grid.width, _GAP + i * (size[1] + _GAP)
+        sheet.paste(over.resize(size, Image.Resampling.BICUBIC), at)
+        sheet.paste(alone.resize(size, Image.Resampling.NEAREST), (at[0] + size[0] + _GAP, at[1]))
+    return sheet
+
+
+def _mosaic(page: Page, colours: str) -> Image.Image:
+    """The page of the grid, each tile over its label; one with broken values has its corner marked."""
+    count, height, width = page.maps.shape
+    tile = TILE, max(1, round(TILE * height / width))
+    columns = min(count, _COLUMNS)
+    step = tile[0] + _GAP, tile[1] + 20
+    sheet = Image.new("RGB", (columns * step[0] + _GAP, math.ceil(count / columns) * step[1] + _GAP), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
+    scales = np.broadcast_to(np.array(page.scales, object), count)  # one for all, or one each
+    for i, (map_, scale, named) in enumerate(zip(page.maps, scales, page.tiles, strict=True)):
+        x, y = _GAP + i % columns * step[0], _GAP + i // columns * step[1]
+        shown = Image.fromarray(coloured(map_, scale, colours))
+        sheet.paste(shown.resize(tile, Image.Resampling.NEAREST), (x, y))
+        draw.text((x + tile[0] / 2, y + tile[1] + 2), named.label, fill="black", font=font, anchor="ma")
+        if named.broken:
+            right = x + tile[0] - 1
+            draw.polygon(((right - 12, y), (right, y), (right, y + 12)), fill=_BROKEN)
+    return sheet

@@ -1,0 +1,444 @@
+"""From the selection to frames, from frames to the screen, and from clicks to the selection."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Hashable, Iterator
+from contextlib import contextmanager
+from os import PathLike
+from typing import Any, Generic, TypeVar
+
+import ipywidgets as w
+import numpy as np
+from PIL import Image
+
+from nbcnnviz.core.errors import MethodNotApplicableError, NbcnnvizError
+from nbcnnviz.core.targets import TargetLike, Unit
+from nbcnnviz.core.trace import Trace
+from nbcnnviz.explorer.front import MapFrame, TileFrame, ring
+from nbcnnviz.explorer.panels.features.drawing import DOTS, dots, outline, poster, together
+from nbcnnviz.explorer.panels.features.frames import (
+    A_PAGE,
+    ORDERS,
+    RULES,
+    TILE,
+    ZEILER,
+    Features,
+    Large,
+    Origin,
+    Page,
+    Seen,
+    Stack,
+    large_of,
+    order_of,
+    origin_of,
+    page_of,
+    pages_of,
+    seen_of,
+    stack_of,
+)
+from nbcnnviz.explorer.panels.panel import Act, Panel, Request
+from nbcnnviz.explorer.panels.saving import FORMATS, write
+from nbcnnviz.explorer.selection import Selection
+from nbcnnviz.inside import Ranking, ReceptiveFields, receptive_fields
+from nbcnnviz.inside.features import By
+from nbcnnviz.render import default_for
+
+_VIEWS = ({"kind": "overlay", "title": "Over the picture"}, {"kind": "map", "title": "Map"})
+_CELL = "#00e5ff"
+
+_Value = TypeVar("_Value")
+
+
+class FeaturesPanel(Panel):
+    """Shows the feature maps of the selected layer in a `TileFrame`; one of them, and a unit's map, in a `MapFrame` each.
+
+    Attributes
+    ----------
+    result : Features or None
+        What is on screen.
+    order, shared, pager, map, signed, switches
+        The panel's own controls: in which order, on one scale or not, which page; which map of a unit, signed or not,
+        with the switches of max-pools or without. Setting ``value`` is the same as using them.
+    """
+
+    name = "features"
+    title = "Features"
+    formats = FORMATS
+
+    def __init__(self, selection: Selection, attempt: Callable[[Act], None], ask: Act) -> None:
+        super().__init__(selection, attempt, ask)
+        self.result: Features | None = None
+        self._kept = _Kept()
+        self._page = 0  # the one asked for
+        self._followed: tuple[str, int | None] | None = None
+        self._picture: Image.Image | None = None
+        self._follower = threading.local()  # what is set here must not be taken for the reader's
+        self._make_controls()
+        self.tiles = TileFrame(label="Feature maps", side=TILE)
+        self.large = MapFrame(label="One feature map", views=list(_VIEWS))
+        self.unit = MapFrame(label="What made the unit fire", views=list(_VIEWS))
+        self._palettes = {frame: _Palette(frame) for frame in (self.tiles, self.large, self.unit)}
+        self.tiles.on("choose", lambda message: self._tile_chosen(message.get("index")))
+        self.large.on("pixel", lambda message: self._pixel_chosen(message.get("row"), message.get("column")))
+        self._lay_out()
+
+    def _make_controls(self) -> None:
+        tooltip = "Which maps come first; gradient x activation is for the class selected"
+        orders = [(words.capitalize(), by) for by, words in ORDERS.items()]
+        self.order = _menu("Order", tooltip, orders, "activation")
+        self.shared = _check("One scale for all", "Colour all maps on one scale, or each on its own", False)
+        self.pager = w.IntSlider(min=1, max=2, readout=False, tooltip="Turn the pages", layout=_growing(100))
+        self._back = _button("", "chevron-left", "The page before", lambda: self._turn_by(-1))
+        self._next = _button("", "chevron-right", "The next page", lambda: self._turn_by(1))
+        self._page_label = w.Label()
+        self.map = _menu("Map", "How the unit is carried back to the picture", [*RULES, ZEILER], "Gradient")
+        self.signed = _check("Signed", "The sum over colours, signed, or the largest magnitude over them", True)
+        self.switches = _check("Max-pool switches", "", False)
+        self._strongest = _button("Strongest unit", "", "Select the unit ringed on the map", self._choose_strongest)
+        self._whole = _button("Whole filter", "", "Look at the whole filter, not at one unit of it", self._no_unit)
+        for control in (self.order, self.shared, self.pager, self.map, self.signed, self.switches):
+            control.observe(self._changed, "value")
+
+    def _lay_out(self) -> None:
+        self._pages = _line(self._back, self.pager, self._next, self._page_label)
+        hint = "<span class='nbv-hint'>Click a place on the map to see what its unit looks at.</span>"
+        self._hint = w.HTML(hint, layout=w.Layout(margin="0", flex="1 1 180px", min_width="0"))
+        self._of_unit = _column(_line(self.map, self.signed, self.switches), self.unit)
+        left = _column(_line(self.order, self.shared), self._pages, self.tiles, flex="1 1 340px")
+        right = _column(self.large, _line(self._strongest, self._whole, self._hint), self._of_unit, flex="1 1 380px")
+        self.widget = w.HBox([left, right], layout=w.Layout(flex_flow="row wrap", width="100%", grid_gap="12px 24px"))
+        self.widget.add_class("nbcnnviz")
+
+    # From the selection to frames. Runs on the worker's thread.
+
+    def answer(self, request: Request, trace: Trace) -> Generator[Features, None, None]:
+        """The page and the large map; then, if a unit is looked at, what made it fire."""
+        layer, kept = request.layer, self._kept
+        if layer is None:
+            raise MethodNotApplicableError(
+                f"No layer of {trace.network.name} has maps; of a layer that returns a vector, set as ex.selection.layer, "
+                "the units are shown."
+            )
+        by: By = self.order.value
+        stack = kept.stack((trace, layer), lambda: stack_of(trace, layer))
+        target = self._target(request) if by == "contribution" else None
+        order = kept.orders[by]((trace, layer, target), lambda: order_of(trace, layer, by, target))
+        page = self._turned_up(request, trace, stack, order, target)
+        filter_ = int(order.filters[0]) if request.filter is None else request.filter
+        large = kept.large((stack, filter_), lambda: large_of(trace, stack, filter_))
+        place = request.unit
+        if place is None and not stack.spatial and request.filter is not None:
+            place = 0, 0  # the one unit that there is
+        parts = layer, stack, page, large, request.filter, place
+        if place is None:
+            yield Features(*parts)
+            return
+        unit, how, signed = Unit(layer, filter_, *place), self.map.value, bool(self.signed.value)
+        if not kept.seen.has((trace, unit, how, signed)):
+            yield Features(*parts)
+        yield Features(*parts, kept.seen((trace, unit, how, signed), lambda: self._seen(trace, unit, how, signed)))
+
+    def _target(self, request: Request) -> TargetLike:
+        """The class that contributions are judged by, also while a filter is explained."""
+        return request.target if request.filter is None else self.selection.target
+
+    def _turned_up(self, request: Request, trace: Trace, stack: Stack, order: Ranking, target: TargetLike) -> Page:
+        """The page that is turned up; the one with the filter, where that is new; the first of a new layer."""
+        layer, filter_ = stack.maps.layer, request.filter
+        before, self._followed = self._followed, (layer, filter_)
+        if before != self._followed:
+            if filter_ is not None:
+                self._page = int((order.filters == filter_).nonzero()[0]) // A_PAGE
+            elif before is None or before[0] != layer:
+                self._page = 0
+        self._page = number = min(self._page, pages_of(order) - 1)
+        shared = bool(self.shared.value)
+        make = lambda: page_of(trace, stack, order, target, number, shared)  # noqa: E731
+        return self._kept.page((stack, order, number, shared), make)
+
+    def _seen(self, trace: Trace, unit: Unit, how: str, signed: bool) -> Seen:
+        kept, layer = self._kept, unit.layer
+        stack = kept.stack((trace, layer), lambda: stack_of(trace, layer))
+        fields = kept.fields((trace, layer), lambda: receptive_fields(trace, layer))
+        origin = kept.origin((trace, unit, how), lambda: origin_of(trace, unit, how))
+        return seen_of(trace, stack, unit, how, fields.box(unit.y, unit.x), origin, signed)
+
+    # From frames to the screen. Runs on the worker's thread.
+
+    def show_trace(self, trace: Trace) -> None:
+        """Show another picture, and no map until one comes."""
+        self.result = None
+        self._picture = trace.pictures[0]
+        for frame in (self.large, self.unit):
+            frame.show_picture(self._picture)
+
+    def forget(self) -> None:
+        """Let go of the maps, and of the trace that they are a part of."""
+        self.result = None
+        self._kept = _Kept()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.forget()
+        self._picture = None
+
+    def show(self, frame: Features) -> None:
+        """Draw what has changed since the frame before."""
+        before, self.result = self.result, frame
+        page, large, seen = frame.page, frame.large, frame.seen
+        with self._following():
+            with self.tiles.hold_sync():
+                if before is None or before.page is not page:
+                    colours = self._palettes[self.tiles](page.signed)
+                    self.tiles.show(page.maps, page.scales, page.tiles, colours, page.caption)
+                self.tiles.chosen = -1 if frame.filter is None else frame.filter
+            if before is None or before.large is not large:
+                self._show_map(self.large, large)
+            if seen is not None and (before is None or before.seen is not seen):
+                self._show_map(self.unit, seen)
+            self._mark(frame)
+            self._follow(frame)
+
+    def _show_map(self, frame: MapFrame, shown: Large | Seen) -> None:
+        values = shown.values if isinstance(shown, Large) else shown.map
+        with frame.hold_sync():
+            frame.show_map(values, shown.scale, self._palettes[frame](shown.scale.signed))
+            frame.caption = shown.caption
+
+    def _mark(self, frame: Features) -> None:
+        """Outline the unit and what it sees; where none is looked at, ring the map's strongest."""
+        width, height = size = self.large.size[1], self.large.size[0]
+        rows, columns = frame.large.values.shape
+        across, down = width / columns, height / rows
+        if frame.place is None:
+            best = frame.large.strongest
+            x, y = (best.column + 0.5) * across, (best.row + 0.5) * down
+            self.large.mark(ring(x, y, radius=max(4.0, width / 45)))
+            return
+        row, column = frame.place
+        cell, seen = outline(column * across, row * down, across, down, size, _CELL), frame.seen
+        if seen is None:
+            self.large.mark(cell)
+            return
+        box = outline(seen.box.left, seen.box.top, seen.box.width, seen.box.height, size)
+        switches = seen.origin.switches if self.switches.value else None
+        self.large.mark(together(box, cell))
+        self.unit.mark(together(box, dots(switches or ())))
+
+    def _follow(self, frame: Features) -> None:
+        """Show in the controls what they are to, and offer what there is."""
+        page, switches = frame.page, frame.seen.origin.switches if frame.seen else None
+        _reveal(self._pages, page.pages > 1)
+        self._page_label.value = f"Page {page.number + 1} of {page.pages}"
+        self.pager.max = max(2, page.pages)
+        self.pager.value = self._page + 1  # which may be ahead of the page that is shown
+        self._back.disabled, self._next.disabled = page.number == 0, page.number == page.pages - 1
+        _reveal(self._of_unit, frame.place is not None)
+        _reveal(self._hint, frame.place is None and frame.stack.spatial)
+        self._strongest.disabled = not frame.stack.spatial
+        self._whole.disabled = self.selection.unit is None
+        self.switches.disabled = not switches
+        self.switches.description = "No max-pool below" if switches == () else "Max-pool switches"
+        if switches:
+            self.switches.tooltip = f"Where the maxima on the way came from: a colour a max-pool, the {DOTS} strongest"
+        elif switches is None:
+            self.switches.tooltip = f"Only the {ZEILER} keeps the switches"
+        else:
+            self.switches.tooltip = "No max-pool lies between the picture and this layer"
+
+    # From the controls to the selection, and to new answers. Nothing is computed here.
+
+    @contextmanager
+    def _following(self) -> Iterator[None]:
+        self._follower.here = True
+        try:
+            yield
+        finally:
+            self._follower.here = False
+
+    def _changed(self, change: Any) -> None:
+        if getattr(self._follower, "here", False):
+            return
+        if change.owner is self.pager:
+            self._page = change.new - 1
+        elif change.owner is self.order:
+            self._page = 0
+        self.ask()
+
+    def _turn_by(self, pages: int) -> None:
+        self._page = max(0, self._page + pages)
+        self.ask()
+
+    def _tile_chosen(self, index: object) -> None:
+        if self._shows_what_is_selected():
+            self.attempt(lambda: setattr(self.selection, "filter", index))
+
+    def _pixel_chosen(self, row: object, column: object) -> None:
+        shown, selection = self.result, self.selection
+        if shown is None or not shown.stack.spatial or not self._shows_what_is_selected():
+            return
+
+        def choose() -> None:
+            selection.filter = shown.large.filter
+            selection.unit = (row, column)
+
+        self.attempt(choose)
+
+    def _shows_what_is_selected(self) -> bool:
+        """Whether a click is on what is selected still, and not on what is about to go."""
+        return self.result is not None and self.result.layer == self.selection.layer
+
+    def _choose_strongest(self) -> None:
+        if self.result is not None:
+            best = self.result.large.strongest
+            self._pixel_chosen(best.row, best.column)
+
+    def _no_unit(self) -> None:
+        self.attempt(lambda: setattr(self.selection, "unit", None))
+
+    # What can be kept of it.
+
+    def save(self, path: str | PathLike[str], code: str = "") -> None:
+        """Write the page beside the maps (``.png``, ``.svg`` ...), the numbers (``.npz``), or a page with both (``.html``).
+
+        The arrays are ``activations`` (F, h, w), of the whole layer; ``filters`` in their ``order`` with the values that
+        they were ``judged`` by; the ``filter`` that is shown large; and of a unit, ``unit`` (row, column), its
+        ``receptive_field`` (top, left, bottom, right), its ``unit_map`` (C, H, W), and of each max-pool on a Zeiler
+        projection's path ``switches_0`` ..., (K, 3) of row and column on the picture and strength.
+        """
+        shown, picture = self.result, self._picture
+        if shown is None or picture is None:
+            raise NbcnnvizError("There are no feature maps to save yet: wait for the explorer, with ex.wait().")
+        page, large, seen = shown.page, shown.large, shown.seen
+        arrays = {
+            "activations": shown.stack.maps.values.float().cpu().numpy(),
+            "filters": page.order.filters.numpy(),
+            "judged": page.order.values.float().numpy(),
+            "order": np.array(page.order.by),
+            "filter": np.array(large.filter),
+        }
+        captions, maps = [page.caption, large.caption], [(self.large, large.values, large.scale)]
+        if seen is not None:
+            captions.append(seen.caption)
+            maps.append((self.unit, seen.map, seen.scale))
+            arrays["unit"] = np.array([seen.place.row, seen.place.column])
+            arrays["receptive_field"] = np.array(seen.box)
+            arrays["unit_map"] = seen.origin.values.numpy()
+            for i, pool in enumerate(seen.origin.switches or ()):
+                arrays[f"switches_{i}"] = np.column_stack([pool.pixels.cpu(), pool.strengths.float().cpu()])
+        sheet = poster(page, self.tiles.colours, picture, maps, seen.box if seen is not None else None)
+        write(path, sheet, arrays, ". ".join(captions), code)
+
+    def code(self, image: str) -> list[str]:
+        """The calls of `nbcnnviz.inside` that make the maps, their order and the unit's map again."""
+        s, shown, by = self.selection, self.result, self.order.value
+        layer, first = repr(s.layer), self._page * A_PAGE
+        lines, of = [f"trace = net.trace({image})"], ""
+        if s.layer is None:
+            return lines
+        if by == "contribution" and s.target is not None:
+            target = repr(s.target)
+            if type(s.target).__module__.startswith("nbcnnviz."):
+                target = f"nv.{target}"
+            elif callable(s.target):
+                target = "target"
+                lines.append("target = ...  # your function of the trace")
+            of = f", target={target}"
+        filter_ = "int(order.filters[0])" if s.filter is None else repr(s.filter)
+        lines += [
+            "from nbcnnviz import inside",
+            f"maps = inside.feature_maps(trace, {layer}).values",
+            f"order = inside.ranking(trace, {layer}, {by!r}{of})",
+            f"page = maps[order.filters[{first}:{first + A_PAGE}]]",
+            f"map_ = maps[{filter_}]",
+        ]
+        place = s.unit or (shown.place if shown is not None and not shown.stack.spatial else None)
+        if s.filter is None or place is None:
+            return lines
+        lines.append(f"box = inside.receptive_field(trace, {layer}, {place[0]}, {place[1]})")
+        if self.map.value == ZEILER:
+            lines.append(f"unit_map = inside.project(trace, {layer}, {filter_}, place={place}).values")
+        else:
+            unit, rule = f"nv.Unit({layer}, {filter_}, {place[0]}, {place[1]})", RULES[self.map.value]
+            lines.append(f"unit_map = trace.gradient({unit}, rule={rule!r})[0]")
+        lines.append(f"shown = unit_map{'.sum(0)' if self.signed.value else '.abs().amax(0)'}")
+        return lines
+
+
+class _Last(Generic[_Value]):
+    """The last value made, while it is asked for by the same key."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[Hashable, _Value] | None = None
+
+    def __call__(self, key: Hashable, make: Callable[[], _Value]) -> _Value:
+        if self._kept is None or self._kept[0] != key:
+            self._kept = None
+            self._kept = key, make()
+        return self._kept[1]
+
+    def has(self, key: Hashable) -> bool:
+        return self._kept is not None and self._kept[0] == key
+
+
+class _Kept:
+    """What need not be computed again: a change of filter or unit is no business of the grid."""
+
+    def __init__(self) -> None:
+        self.stack = _Last[Stack]()
+        self.orders: dict[By, _Last[Ranking]] = {by: _Last() for by in ORDERS}
+        self.page = _Last[Page]()
+        self.large = _Last[Large]()
+        self.fields = _Last[ReceptiveFields]()
+        self.origin = _Last[Origin]()
+        self.seen = _Last[Seen]()
+
+
+class _Palette:
+    """The colour map of a widget: the default for the sign, or what the reader chose for maps of that sign."""
+
+    def __init__(self, widget: TileFrame | MapFrame) -> None:
+        self._widget = widget
+        self._signed: bool | None = None
+        self._chosen: dict[bool | None, str] = {}
+
+    def __call__(self, signed: bool) -> str:
+        self._chosen[self._signed] = self._widget.colours
+        self._signed = signed
+        return self._chosen.get(signed, default_for(signed))
+
+
+def _growing(basis: int) -> w.Layout:
+    return w.Layout(width="auto", flex=f"1 1 {basis}px", min_width="0")
+
+
+def _line(*parts: w.Widget) -> w.HBox:
+    return w.HBox(parts, layout=w.Layout(flex_flow="row wrap", align_items="center", grid_gap="4px 8px", min_width="0"))
+
+
+def _column(*parts: w.Widget, flex: str = "0 0 auto") -> w.VBox:
+    return w.VBox(parts, layout=w.Layout(flex=flex, min_width="0", grid_gap="6px"))
+
+
+def _menu(description: str, tooltip: str, options: list[Any], value: str) -> w.Dropdown:
+    style = {"description_width": "initial"}
+    return w.Dropdown(
+        options=options, value=value, description=description, tooltip=tooltip, style=style, layout=_growing(200)
+    )
+
+
+def _check(description: str, tooltip: str, value: bool) -> w.Checkbox:
+    layout = w.Layout(width="auto", flex="0 0 auto")
+    return w.Checkbox(value=value, description=description, tooltip=tooltip, indent=False, layout=layout)
+
+
+def _button(description: str, icon: str, tooltip: str, act: Act) -> w.Button:
+    layout = w.Layout(width="auto" if description else "34px", flex="0 0 auto")
+    button = w.Button(description=description, icon=icon, tooltip=tooltip, layout=layout)
+    button.on_click(lambda _: act())
+    return button
+
+
+def _reveal(widget: w.Widget, shown: bool) -> None:
+    widget.layout.display = None if shown else "none"
