@@ -39,6 +39,7 @@ from nbcnnviz.synthesis import (
     save_film,
     synthesize,
 )
+from nbcnnviz.training import Watch, watch
 from nbcnnviz.zoo import load_network, networks
 
 __version__ = "0.1.0"
@@ -72,6 +73,7 @@ __all__ = [
     "UnknownNameError",
     "UnknownNetworkError",
     "UnknownOptionError",
+    "Watch",
     "WeightsUnavailableError",
     "attribute",
     "class_model",
@@ -89,6 +91,7 @@ __all__ = [
     "samples",
     "save_film",
     "synthesize",
+    "watch",
 ]
 
 
@@ -99,3 +102,12 @@ def __getattr__(name: str) -> object:
 
         return getattr(explorer, name)
     raise AttributeError(f"module 'nbcnnviz' has no attribute {name!r}")
+
+
+def _screen(watch: Watch) -> object:
+    from nbcnnviz.explorer.watching import WatchPanel
+
+    return WatchPanel(watch)
+
+
+Watch.screen = _screen

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -9,6 +11,8 @@ import nbcnnviz as nv
 
 # Small networks gain nothing by a second thread, and lose much where something else runs on the machine.
 torch.set_num_threads(1)
+# Nor do the kernels and servers that tests start, which share the cores with a browser.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from PIL import Image
 from nbcnnviz.attribution import methods
 from nbcnnviz.core.images import samples
 from nbcnnviz.core.network import Network
+from nbcnnviz.explorer.labels import class_label, class_labels
 from nbcnnviz.explorer.panels.panel import Act
 from nbcnnviz.explorer.selection import Selection
 from nbcnnviz.zoo import networks
@@ -251,14 +252,3 @@ class Controls:
     def _class_chosen(self, change: t.Bunch) -> None:
         target = self._labels.get(change.new, change.new) if change.new.strip() else None
         self._change(lambda: setattr(self._selection, "target", target))
-
-
-def class_label(network: Network, index: int) -> str:
-    """A class as the search field shows it: its name with its index, since names may be shared."""
-    return f"{network.classes[index]} ({index})"
-
-
-def class_labels(network: Network) -> dict[str, int]:
-    """Every class as the search field shows it, in the order of the alphabet."""
-    labels = {class_label(network, i): i for i in range(len(network.classes))}
-    return dict(sorted(labels.items(), key=lambda item: item[0].lower()))

@@ -156,11 +156,16 @@ class Selection(t.HasTraits):
     def _within_filter(self, proposal: t.Bunch) -> tuple[int, int] | None:
         if proposal.value is None:
             return None
-        if self.filter is None or self.layer is None or not self.network.layers[self.layer].spatial:
+        if self.filter is None or self.layer is None:
             raise MethodNotApplicableError(
                 "A unit is a place on the map of a filter: choose a layer and a filter first."
             )
-        height, width = self.network.layers[self.layer].shape[1:]
+        layer = self.network.layers[self.layer]
+        if len(layer.shape) != 3:
+            raise MethodNotApplicableError(
+                f"Layer {self.layer!r} returns no maps: there is no place on them to choose."
+            )
+        height, width = layer.shape[:2] if layer.channels_last else layer.shape[1:]
         row, column = proposal.value
         if not (0 <= row < height and 0 <= column < width):
             raise FilterRangeError(

@@ -10,7 +10,8 @@ from torch import nn
 import nbcnnviz as nv
 from nbcnnviz.attribution.method import _METHODS, Method
 from nbcnnviz.explorer import Selection
-from nbcnnviz.explorer.controls import Controls, class_label, class_labels
+from nbcnnviz.explorer.controls import Controls
+from nbcnnviz.explorer.labels import class_label, class_labels
 from tests import toys
 from tests.explorer.conftest import PATIENCE
 from tests.explorer.test_selection import as_file, other_network
