@@ -105,6 +105,7 @@ def __getattr__(name: str) -> object:
 
 
 def _screen(watch: Watch) -> object:
+    """The widget that shows a watch."""
     from nbcnnviz.explorer.watching import WatchPanel
 
     return WatchPanel(watch)

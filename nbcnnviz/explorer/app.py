@@ -242,6 +242,7 @@ class Explorer(w.VBox):
             return
         if name not in self._panels:
             panel = self._panels[name] = TABS[name](self.selection, self._attempt, self._ask)
+            panel.gives_way_to(self._runner)
             self._tabs.children[self._names.index(name)].children = [panel.widget]
             if self._shown_trace is not None:
                 panel.show_trace(self._shown_trace)

@@ -23,6 +23,7 @@ from nbcnnviz.synthesis.objectives import (
     unit,
 )
 from nbcnnviz.synthesis.recipe import Recipe, recipes
+from nbcnnviz.synthesis.reel import Reel
 
 __all__ = [
     "Controls",
@@ -31,6 +32,7 @@ __all__ = [
     "Objective",
     "Provenance",
     "Recipe",
+    "Reel",
     "channel",
     "class_model",
     "class_score",

@@ -19,7 +19,7 @@ from nbcnnviz.synthesis.canvas import Colours
 from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.frame import Frame, Provenance
 from nbcnnviz.synthesis.objectives import ObjectiveLike, as_objective, layer_energy
-from nbcnnviz.synthesis.recipe import Size, Words, begin, picture_of, recipe, recipes
+from nbcnnviz.synthesis.recipe import Size, Words, begin, named, picture_of, recipe, recipes
 
 LARGEST = 448
 """The longer side of a dream, in pixels, unless told otherwise."""
@@ -72,13 +72,13 @@ def dream(
     _check(octaves, octave_scale)
     controls = recipes()["dream"].settle(controls, settings)
     told = {"octaves": octaves, "octave_scale": octave_scale, "size": tuple(picture.shape[2:])}
-    subject = Words(f"image, {goal!r}")
+    subject = Words(f"{named(image)}, {goal!r}")
 
     def octave(start: Tensor, number: int) -> Ascent:
         moved = {step - number * steps: values for step, values in (schedule or {}).items()}
         return begin(
             "dream", net, goal, steps=steps, size=tuple(start.shape[2:]), seed=seed + number, start=start, canvas="pixels",
-            optimiser=_MeanAscent(), clip=True, controls=controls, schedule=moved, subject=subject, told=told,
+            optimiser=_MeanAscent(), clip=True, controls=controls, schedule=moved, subject=subject, told=told, origin=image,
         )  # fmt: skip
 
     return _octaves(picture, octave, octaves, octave_scale, steps)

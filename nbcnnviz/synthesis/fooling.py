@@ -14,13 +14,13 @@ from torch import Tensor
 
 from nbcnnviz.core.errors import UnknownOptionError
 from nbcnnviz.core.network import Network
-from nbcnnviz.synthesis.ascent import Schedule
+from nbcnnviz.synthesis.ascent import Ascent, Schedule
 from nbcnnviz.synthesis.canvas import Colours
 from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.frame import Frame
 from nbcnnviz.synthesis.objectives import Objective, class_score
 from nbcnnviz.synthesis.optimisers import Optimiser, normalised
-from nbcnnviz.synthesis.recipe import Words, begin, picture_of, recipe
+from nbcnnviz.synthesis.recipe import begin, named, picture_of, recipe, recipes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -80,6 +80,7 @@ def fool(
     *,
     how: str = "ascent",
     bound: float = 4,
+    start: Any = None,
     steps: int = 40,
     seed: int = 0,
     controls: Controls | None = None,
@@ -103,6 +104,9 @@ def fool(
         (Madry et al. 2018).
     bound
         The most that a pixel may change, in levels of 255, under the last two. Default: 4.
+    start
+        How far the picture has come already, a `Frame` of an earlier run say: the change is counted from ``image`` all
+        the same. Default: ``image``.
     steps
         The most that are taken, one for ``"fgsm"``; the run ends as soon as the class is predicted, also for the picture
         rounded to 8 bits.
@@ -120,44 +124,57 @@ def fool(
     if how not in _STEPS:
         raise UnknownOptionError(how, _STEPS, f"how is one of {', '.join(_STEPS)}.")
     colours = Colours(net)
-    start = picture_of(net, colours, image)
-    wanted = _least_likely(net, start) if to is None else net.class_index(to)
+    picture = picture_of(net, colours, image)
+    wanted = _least_likely(net, picture) if to is None else net.class_index(to)
     if how == "fgsm":
         steps, settings = min(steps, 1), {"learning_rate": bound} | settings
     elif how == "pgd" and controls is None:
         settings = {"learning_rate": 0.5} | settings
     level = (colours.high - colours.low).abs() / 255
-    within = (colours.low.expand_as(start), colours.high.expand_as(start))
+    within = (colours.low.expand_as(picture), colours.high.expand_as(picture))
     if how != "ascent":
-        within = (torch.maximum(within[0], start - bound * level), torch.minimum(within[1], start + bound * level))
-    ascent = begin(
-        "fool",
-        net,
-        _log_probability(wanted) if how != "ascent" else class_score(wanted),
-        steps=steps,
-        seed=seed,
-        start=start,
-        canvas="pixels",
-        optimiser=_STEPS[how](level, colours.to_pixels(start).norm()),
-        within=within,
-        controls=controls,
-        schedule=schedule,
-        subject=Words("image"),
-        told={"to": net.classes[wanted], "how": how, "bound": bound if how != "ascent" else None},
-        **settings,
-    )
-    return _until_done(net, ascent.frames(), wanted)
+        within = (torch.maximum(within[0], picture - bound * level), torch.minimum(within[1], picture + bound * level))
+    controls = recipes()["fool"].settle(controls, settings)
+    name = net.classes[wanted]
+    told: dict[str, Any] = {
+        "to": name if net.classes.count(name) == 1 else wanted,
+        "how": how,
+        "bound": bound if how != "ascent" else None,
+    }
+    if start is not None:
+        told["start"] = named(start)
+
+    def begun(at: Any, steps: int) -> Ascent:
+        return begin(
+            "fool",
+            net,
+            _log_probability(wanted) if how != "ascent" else class_score(wanted),
+            steps=steps,
+            seed=seed,
+            start=at,
+            canvas="pixels",
+            optimiser=_STEPS[how](level, colours.to_pixels(picture).norm()),
+            within=within,
+            controls=controls,
+            schedule=schedule,
+            subject=named(image),
+            told=told,
+            origin=image if start is None else start,
+        )
+
+    original = None if start is None else next(begun(picture, 0).frames())
+    return _until_done(net, begun(picture if start is None else start, steps).frames(), wanted, original)
 
 
-def _until_done(net: Network, frames: Generator[Frame, None, None], wanted: int) -> Generator[Fooled, None, None]:
-    look, original = net.again(), None
+def _until_done(
+    net: Network, frames: Generator[Frame, None, None], wanted: int, original: Frame | None
+) -> Generator[Fooled, None, None]:
+    look = net.again()
     for frame in frames:
         original = original or frame
         done = frame.logits is not None and int(frame.logits.argmax()) == wanted
         if done:  # as the network has it; and as a file would
-            rounded = (frame.colours.to_pixels(frame.input).clamp(0, 1) * 255).round() / 255
-            x = frame.colours.to_input(rounded).to(net.dtype)
-            done = int(look(x).scores.argmax()) == wanted
+            done = int(look(frame.rounded.input.to(net.dtype)).scores.argmax()) == wanted
         own = {f.name: getattr(frame, f.name) for f in fields(Frame)}
         yield Fooled(**own, original=original, to=wanted, done=done)
         if done:

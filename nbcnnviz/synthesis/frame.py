@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from os import PathLike
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -37,6 +39,10 @@ class Provenance:
     changes : tuple
         ``(step, {name: value})`` for each time the controls were moved since. Given as ``schedule=dict(changes)`` they
         are moved again.
+    origin : tuple[Provenance, int] or None
+        What made the frame that the run starts from, and that one's step, if it starts from a frame.
+    rounded : bool
+        Whether the frame is a `Frame.rounded`.
     """
 
     recipe: str
@@ -47,17 +53,30 @@ class Provenance:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     changes: tuple[tuple[int, Mapping[str, Any]], ...] = ()
+    origin: tuple[Provenance, int] | None = None
+    rounded: bool = False
 
     @property
     def code(self) -> str:
         """Python that makes the run again, where ``net`` is the network and ``image`` the picture it started from."""
+        return "\n".join(["from nbcnnviz.synthesis import *", "", *self._lines()])
+
+    def _lines(self) -> list[str]:
+        lines = []
+        if self.origin is not None:
+            earlier, step = self.origin
+            lines = [*earlier._lines(), f"frame = {earlier.found(step)}"]
         usual = asdict(Controls().copy(**self.defaults))
         given = {n: v for n, v in self.arguments.items() if v is not None and v is not False}
         given |= {"seed": self.seed} | {n: v for n, v in self.settings.items() if v != usual[n]}
         if self.changes:
             given["schedule"] = dict(self.changes)
         options = "".join(f", {name}={value!r}" for name, value in given.items())
-        return f"from nbcnnviz.synthesis import *\n\nframes = {self.recipe}(net, {self.subject}{options})"
+        return [*lines, f"frames = {self.recipe}(net, {self.subject}{options})"]
+
+    def found(self, step: int) -> str:
+        """The expression for a frame of ``frames``."""
+        return f"next(f for f in frames if f.step == {step}){'.rounded' if self.rounded else ''}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +138,30 @@ class Frame:
 
     @property
     def array(self) -> np.ndarray:
-        """The picture, (H, W, 3) uint8; several side by side."""
-        return np.concatenate([np.asarray(image) for image in self.images], axis=1)
+        """The picture, (H, W, 3) uint8; several side by side, in rows if there are more than four."""
+        pictures = np.stack([np.asarray(image) for image in self.images])
+        count, height, width, _ = pictures.shape
+        columns = count if count <= 4 else math.ceil(math.sqrt(count))
+        rows = math.ceil(count / columns)
+        sheet = np.full((rows * columns, height, width, 3), 128, np.uint8)
+        sheet[:count] = pictures
+        tiled = sheet.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
+        return np.ascontiguousarray(tiled).reshape(rows * height, columns * width, 3)
+
+    @property
+    def eight_bits(self) -> Tensor:
+        """The pictures as a file keeps them: the channels of the input, 8 bits each, (N, C, H, W) uint8."""
+        return (self.colours.to_pixels(self.input.float()).clamp(0, 1) * 255).round().to(torch.uint8)
+
+    @property
+    def rounded(self) -> Frame:
+        """The frame with its pictures rounded to 8 bits, as a file keeps them. A run can start from it."""
+        return self.of_eight_bits(self.eight_bits)
+
+    def of_eight_bits(self, pictures: Tensor) -> Frame:
+        """The frame with its pictures made of such `eight_bits`."""
+        x = self.colours.to_input(pictures.to(self.colours.low.device) / 255)
+        return replace(self, input=x, provenance=replace(self.provenance, rounded=True))
 
     @cached_property
     def probabilities(self) -> Tensor | None:
@@ -135,7 +176,7 @@ class Frame:
         return [(i, self.classes[i], p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the picture, in the format that the ending of the name says; several side by side."""
+        """Write the picture, in the format that the ending of the name says; several side by side, as in `array`."""
         Image.fromarray(self.array).save(path)
 
     def _repr_png_(self) -> bytes:

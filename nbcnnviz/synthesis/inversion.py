@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from nbcnnviz.core.network import Network
@@ -9,7 +10,7 @@ from nbcnnviz.synthesis.ascent import Frames
 from nbcnnviz.synthesis.canvas import Colours
 from nbcnnviz.synthesis.dreaming import middle
 from nbcnnviz.synthesis.objectives import likeness
-from nbcnnviz.synthesis.recipe import Size, Words, begin, picture_of, recipe
+from nbcnnviz.synthesis.recipe import Size, Words, begin, named, picture_of, recipe
 
 
 @recipe(
@@ -42,7 +43,10 @@ def invert(
     layer = layer or middle(net)
     wanted = picture_of(net, Colours(net), image, size)
     activation = net.again([layer], stop=True)(wanted.to(net.dtype))[layer]
-    return begin(
+    ascent = begin(
         "invert", net, likeness(layer, activation), steps=steps, size=tuple(wanted.shape[2:]),
-        subject=Words(f"image, {layer!r}"), **options,
-    ).frames()  # fmt: skip
+        subject=Words(f"{named(image)}, {layer!r}"), origin=options.get("start", image), **options,
+    )  # fmt: skip
+    # Not the size that was found: naming it asks for another way of scaling than the network's preprocess.
+    ascent.provenance = replace(ascent.provenance, arguments={**ascent.provenance.arguments, "size": size})
+    return ascent.frames()

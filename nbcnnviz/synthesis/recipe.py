@@ -111,12 +111,14 @@ def begin(
     schedule: Schedule | None = None,
     subject: str | None = None,
     told: dict[str, Any] | None = None,
+    origin: Any = None,
     **settings: Any,
 ) -> Ascent:
     """A recipe's run, ready to go; see `nbcnnviz.synthesis.synthesize` for what the options mean.
 
     ``within`` are the darkest and the brightest picture allowed, ``subject`` and ``told`` the arguments by which the
-    recipe was called, in words, where they are not the objective and the options here.
+    recipe was called, in words, where they are not the objective and the options here, and ``origin`` what the run
+    starts from, in the caller's eyes, where that is not ``start``.
     """
     found = _RECIPES[name]
     goal = as_objective(objective)
@@ -137,7 +139,8 @@ def begin(
     if told is None:
         told = {"canvas": canvas, "optimiser": optimiser, "clip": clip, "mixed": mixed, "pictures": pictures}
         told = {n: v for n, v in told.items() if v != _USUAL[n]} | {"size": size}
-        told["start"] = start if start is None or isinstance(start, str) else Words("image")
+        told["start"] = start if start is None or isinstance(start, str) else named(start)
+    origin = start if origin is None else origin
     return Ascent(
         net,
         goal,
@@ -146,7 +149,15 @@ def begin(
         _chosen("optimiser", optimiser, OPTIMISERS)() if isinstance(optimiser, str) else optimiser,
         found.settle(controls, settings),
         generator,
-        Provenance(name, net.name, subject or repr(goal), seed, {"steps": steps} | told, found.defaults),
+        Provenance(
+            name,
+            net.name,
+            subject or (f"[{', '.join(repr(as_objective(o)) for o in objective)}]" if alike else repr(goal)),
+            seed,
+            {"steps": steps} | told,
+            found.defaults,
+            origin=(origin.provenance, origin.step) if isinstance(origin, Frame) else None,
+        ),
         _whole("steps", steps, 0),
         schedule or {},
         (colours.low, colours.high) if clip else within,
@@ -162,6 +173,11 @@ class Words(str):
 
     def __repr__(self) -> str:
         return str(self)
+
+
+def named(source: Any) -> Words:
+    """A picture that a run was given, in its code: a frame, which the code makes too, or a picture of the caller's."""
+    return Words("frame" if isinstance(source, Frame) else "image")
 
 
 def size_of(net: Network, size: Size) -> tuple[int, int]:

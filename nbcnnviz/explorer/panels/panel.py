@@ -13,6 +13,7 @@ from PIL import Image
 from nbcnnviz.core.errors import NbcnnvizError
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.trace import Trace
+from nbcnnviz.explorer.runner import Runner
 from nbcnnviz.explorer.selection import Selection
 
 Act = Callable[[], None]
@@ -86,6 +87,9 @@ class Panel:
 
     def forget(self) -> None:
         """Let go of traces and what hangs on them: another is about to be made."""
+
+    def gives_way_to(self, runner: Runner) -> None:
+        """Be told whose jobs go first, if the panel has any that go on by themselves."""
 
     def save(self, path: str | PathLike[str], code: str = "") -> None:
         """Write what is shown, in the format that the ending of ``path`` says: one of ``formats``."""

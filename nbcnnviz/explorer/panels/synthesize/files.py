@@ -1,0 +1,109 @@
+"""A run taken away: its pictures, its film, its numbers, and the code that makes it again."""
+
+from __future__ import annotations
+
+import base64
+import re
+import tempfile
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from nbcnnviz.core.errors import ExportError
+from nbcnnviz.core.images import samples
+from nbcnnviz.explorer.panels.synthesize.run import Order
+from nbcnnviz.synthesis import Frame, Reel, save_film, to_array
+
+LONGEST = 150
+"""Frames of a film; of a longer run every second or third ... is taken."""
+
+FILMS = ("gif", "webp", "mp4")
+PICTURES = ("png", "jpg", "jpeg", "bmp", "tif", "tiff")
+AT_ONCE = ("png", "npz", "py")
+"""What takes no time to write; films the panel writes on its own thread."""
+
+_TYPES = {
+    "png": "image/png",
+    "gif": "image/gif",
+    "webp": "image/webp",
+    "mp4": "video/mp4",
+    "npz": "application/zip",
+    "py": "text/x-python",
+}
+
+
+def write(path: Path, reel: Reel, at: int, code: str) -> None:
+    """Write a run by the ending of the name: a picture of the frame ``at``, a film, an array, or code."""
+    ending = path.suffix.lower().removeprefix(".")
+    try:
+        if ending in PICTURES:
+            reel[at].save(path)
+        elif ending in FILMS:
+            save_film(reel, path, every=-(-len(reel) // LONGEST))
+        elif ending == "npz":
+            write_array(path, reel, code)
+        elif ending == "py":
+            path.write_text(code + "\n", encoding="utf-8")
+        else:
+            raise ExportError(
+                f"A run is saved as a picture (png, jpg ...), a film ({', '.join(FILMS)}), an array (npz) or code (py), "
+                f"not as {path.suffix or 'a name without an ending'!r}."
+            )
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def write_array(path: Path, reel: Reel, code: str) -> None:
+    """``frames`` (T, H, W, 3) uint8, with ``steps``, ``scores`` (T, N), ``gradient_norms`` and the ``code``."""
+    frames = list(reel)
+    np.savez_compressed(
+        path,
+        frames=to_array(frames),
+        steps=np.array(reel.steps),
+        scores=np.array([frame.scores for frame in frames]),
+        gradient_norms=np.array([frame.gradient_norm for frame in frames]),
+        code=np.array(code),
+    )
+
+
+def link(name: str, reel: Reel, at: int, code: str) -> str:
+    """HTML with a link that downloads the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        write(path, reel, at, code)
+        content = path.read_bytes()
+    encoded = base64.b64encode(content).decode()
+    address = f"data:{_TYPES[path.suffix.removeprefix('.')]};base64,{encoded}"
+    style = "text-decoration:underline; color:var(--jp-content-link-color, #1976d2)"
+    return f"<a download='{escape(name)}' href='{address}' style='{style}'>Download {escape(name)}</a> {_size(len(content))}"
+
+
+def code_of(order: Order, frame: Frame, image: str | None = None) -> list[str]:
+    """The lines that make a frame again, where ``net`` is given.
+
+    Parameters
+    ----------
+    image
+        The expression for the picture that the run was given. Default: what is known of where it came from.
+    """
+    made = frame.provenance
+    names, *lines = filter(None, made.code.splitlines())
+    given = [f"image = {image or picture(order.source)}"] if re.search(r"\bimage\b", made.code) else []
+    return [names, *given, *lines, f"frame = {made.found(frame.step)}"]
+
+
+def network(order: Order) -> str:
+    """The line that makes the network again."""
+    origin = order.network.origin
+    return "net = ...  # your nv.Network" if origin is None else f"net = nv.{origin}"
+
+
+def picture(source: str) -> str:
+    """The expression for a picture."""
+    known = source in samples() or (source and Path(source).expanduser().is_file())
+    return repr(source) if known else "...  # your picture"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{max(1, round(count / 1e3))} kB"
