@@ -211,11 +211,11 @@ class Explorer(w.VBox):
             self._pictures.close()
             self._tracer.forget()
             # ipywidgets keeps every widget that is not closed, and with it all that its callbacks know.
+            sides = (self._map, self._pictures.widget, self._predictions.widget)
             shown = [panel.widget for panel in self._panels.values()]
-            parts = _parts(
-                self, self._tabs, self._controls.widget, self._tools, self._status, self._predictions.widget, *shown
-            )
-            for part in parts - {self}:
+            for part in _parts(self, self._tabs, self._controls.widget, self._tools, self._status, *sides, *shown) - {
+                self
+            }:
                 part.close()
             self._shown_trace = self._warmed = None
         super().close()

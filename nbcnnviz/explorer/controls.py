@@ -194,16 +194,17 @@ class Controls:
     def _follow_layer(self) -> None:
         selection = self._selection
         network, layer = selection.network, selection.layer
-        names = [
-            name
-            for name, known in network.layers.items()
-            if (known.spatial and known.kind != "Identity") or name == layer
-        ]
-        offered = names or ["(no layer has maps)"]  # a slider without options is refused
-        for control in (self.layer, self.depth):
+        maps = [name for name, known in network.layers.items() if known.spatial and known.kind != "Identity"]
+        menu = [name for name in network.layers if name in set(maps) or name == layer]
+        # The slider keeps its options while the network stays, or the browser would move it to one that is left.
+        for control, names, shown in (
+            (self.layer, menu, layer),
+            (self.depth, maps, layer if layer in maps else _before(layer, maps, network)),
+        ):
+            offered = names or ["(no layer has maps)"]  # a slider without options is refused
             if list(control.options) != offered:
                 control.options = offered
-            shown = offered[0] if layer is None else layer
+            shown = offered[0] if shown is None else shown
             if control.value != shown:
                 control.value = shown
             needed = not self.uses_method or methods()[selection.method].needs_layer or selection.filter is not None
@@ -252,3 +253,11 @@ class Controls:
     def _class_chosen(self, change: t.Bunch) -> None:
         target = self._labels.get(change.new, change.new) if change.new.strip() else None
         self._change(lambda: setattr(self._selection, "target", target))
+
+
+def _before(layer: str | None, maps: list[str], network: Network) -> str | None:
+    """The last of these layers that comes before one that is not among them; the first where none does."""
+    order = list(network.layers)
+    if layer is None or not maps:
+        return None
+    return max((name for name in maps if order.index(name) < order.index(layer)), key=order.index, default=maps[0])

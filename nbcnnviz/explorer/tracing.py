@@ -34,13 +34,13 @@ class Tracer:
         """The trace of a picture; the last one, if it is that and the weights are still the same."""
         if self._last is not None:
             last_network, last_image, weights, trace = self._last
-            if last_network is network and last_image is image and weights == _weights(network):
+            if last_network is network and last_image is image and weights == weights_state(network):
                 return trace
             del trace
         self.forget()
         self._letting_go()
         trace = network.trace(image)
-        self._last = network, image, _weights(network), trace
+        self._last = network, image, weights_state(network), trace
         return trace
 
     def forget(self) -> None:
@@ -59,6 +59,6 @@ class Tracer:
         self._warm.add(trace.network)
 
 
-def _weights(network: Network) -> _Weights:
+def weights_state(network: Network) -> _Weights:
     """What tells one state of the weights from another: training writes to them, or puts others in their place."""
     return [(id(p), 0 if p.is_inference() else p._version) for p in network.module.parameters()]

@@ -307,3 +307,17 @@ def test_layers_with_maps_are_offered_and_the_one_selected(desk: Desk, toy: nv.N
     assert list(desk.controls.layer.options) == [name for name, layer in toy.layers.items() if layer.spatial]
     desk.selection.layer = "8"  # the linear layer: chosen in Python, it is offered
     assert desk.controls.layer.value == desk.controls.depth.value == "8"
+
+
+def test_the_depth_slider_keeps_its_options_for_a_layer_without_maps(explore, toy: nv.Network) -> None:
+    ex = explore(toy)
+    depth, layer = ex._controls.depth, ex._controls.layer
+    options, last = depth.options, next(reversed(toy.layers))
+    assert not toy.layers[last].spatial
+    ex.selection.layer = last
+    assert depth.options == options
+    assert (layer.value, ex.selection.layer) == (last, last)
+    assert depth.value == options[-1], "the last maps before it"
+    ex.selection.layer = options[0]
+    assert (depth.options, depth.value, layer.value) == (options, options[0], options[0])
+    assert last not in layer.options

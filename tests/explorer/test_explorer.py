@@ -689,6 +689,18 @@ def test_twenty_explorers_opened_and_closed_leave_no_thread_and_no_widget(toy: n
     assert set(_instances) == widgets
 
 
+@pytest.mark.parametrize("panels", [[name] for name in app.PANELS] + [list(app.PANELS)], ids=lambda p: "+".join(p)[:20])
+def test_every_panel_is_closed_with_the_explorer(toy: nv.Network, panels: list[str]) -> None:
+    before = set(_instances)
+    ex = nv.explore(toy, panels=panels).wait(PATIENCE)
+    for name in set(panels) & set(app.TABS):
+        ex.panel = name
+        ex.wait(PATIENCE)
+        assert ex.error is None
+    ex.close()
+    assert set(_instances) == before
+
+
 def test_a_closed_explorer_is_let_go_and_closing_twice_is_no_error(toy: nv.Network) -> None:
     selection = Selection(toy, "chelsea")
     ex = Explorer(selection).wait(PATIENCE)

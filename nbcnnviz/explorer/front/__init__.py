@@ -13,4 +13,17 @@ from nbcnnviz.explorer.front.surface import MANAGER, Surface, ring
 from nbcnnviz.explorer.front.tiles import Tile, TileFrame
 from nbcnnviz.explorer.front.tools import Tools
 
-__all__ = ["MANAGER", "WHOLE", "Intake", "LayerMap", "MapFrame", "PictureFrame", "StatusLine", "Surface", "Tile", "TileFrame", "Tools", "ring"]
+__all__ = [
+    "MANAGER",
+    "WHOLE",
+    "Intake",
+    "LayerMap",
+    "MapFrame",
+    "PictureFrame",
+    "StatusLine",
+    "Surface",
+    "Tile",
+    "TileFrame",
+    "Tools",
+    "ring",
+]

@@ -24,6 +24,7 @@ Bools = NDArray[np.bool_]
 BLUE, GREEN, PURPLE, ORANGE, RED, GREY = "#5b8fc7", "#4a9e6b", "#9a72c4", "#e08a1e", "#d64545", "#8c959f"
 
 _TOP = 1000
+_NARROWEST = 2.2  # pixels of a column on the screen; where there is less room, the chart is scrolled
 _UNDER = -70  # where stands what has no place on a logarithmic scale
 
 
@@ -161,11 +162,11 @@ class Chart:
         point: Callable[[int], None] | None = None,
     ) -> None:
         self.plot: Plot | None = None
-        self._x = bqplot.LinearScale(min=-0.5, max=0.5)
-        self._y = bqplot.LinearScale(min=0, max=_TOP)
+        self._x = bqplot.LinearScale(min=-0.5, max=0.5, allow_padding=False)
+        self._y = bqplot.LinearScale(min=0, max=_TOP, allow_padding=False)
         scales = {"x": self._x, "y": self._y}
         style: dict[str, Any] = {"scales": scales, "visible": False, "tooltip": None}
-        self._bars = bqplot.Bars(x=[0.0], y=[0.0], padding=0.15, **style)
+        self._bars = bqplot.Bars(x=[0.0], y=[0.0], padding=0.1, **style)
         self._line = bqplot.Lines(x=[0.0], y=[0.0], stroke_width=1, marker="circle", marker_size=14, **style)
         self._zeros = bqplot.Scatter(x=[0.0], y=[0.0], marker="circle", fill=False, default_size=16, **style)
         self._broken = bqplot.Scatter(x=[0.0], y=[0.0], marker="cross", colors=[RED], default_size=26, **style)
@@ -178,64 +179,77 @@ class Chart:
         self._point = point
         if choose is not None:
             self._columns.on_element_click(lambda _, event: self._heard(event.get("data"), choose))
-        self._columns.on_hover(lambda _, event: self._heard(event.get("point"), self._pointed))
+        self._columns.on_hover(lambda _, event: self._heard(event.get("data"), self._pointed))
         self._columns.tooltip = self._says
         self._columns.tooltip_style = {"opacity": 0.95, "pointer-events": "none"}
         tick_style = {"font-size": "11px"}
         self._bottom = bqplot.Axis(scale=self._x, grid_lines="none", tick_values=[0.0], tick_style=tick_style)
         self._side = bqplot.Axis(
-            scale=self._y, orientation="vertical", grid_lines="dashed", grid_color="rgba(140, 149, 159, 0.35)"
+            scale=self._y, side="left", grid_lines="dashed", grid_color="rgba(140, 149, 159, 0.35)"
         )
         self._side.tick_values, self._side.tick_style = np.array([0.0]), tick_style
         self.figure = bqplot.Figure(
             marks=[self._bars, self._across, self._line, self._zeros, self._broken, self._columns],
             axes=[self._bottom, self._side],
-            fig_margin={"top": 8, "bottom": 22, "left": 52, "right": 10},
+            fig_margin={"top": 8, "bottom": 22, "left": 52, "right": 22},
             background_style={"fill": "transparent"},
             padding_x=0.0,
             padding_y=0.0,
             animation_duration=0,
         )
-        self.figure.layout.width, self.figure.layout.height, self.figure.layout.min_width = "100%", f"{height}px", "0"
+        if self.figure.has_trait("display_toolbar"):  # it would lie over the last columns
+            self.figure.display_toolbar = False
+        self.figure.layout.width, self.figure.layout.height = "100%", f"{height}px"
         self._title = w.HTML()
-        self.widget = w.VBox([self._title, self.figure], layout=w.Layout(min_width="0"))
+        scroll = w.Box([self.figure], layout=w.Layout(overflow="auto hidden", min_width="0"))
+        self.widget = w.VBox([self._title, scroll], layout=w.Layout(min_width="0"))
 
     def show(self, plot: Plot) -> None:
         """Show a plot in place of the last."""
         self.plot = plot
-        columns, ruler = np.arange(len(plot.values), dtype=np.float64), plot.ruler
+        ruler, count = plot.ruler, len(plot.values)
+        columns = np.arange(count, dtype=np.float64)
+        # Bars share out the room from the first to the last: one more at each end, outside, and each has a column's.
+        wider = np.arange(-1, count + 1, dtype=np.float64)
         shown, zeros, broken = plot.shown, plot.at_zero, plot.marked
-        self._title.value = f"<b>{html.escape(plot.title)}</b>"
+        self._title.value = f"<div style='font-weight: 600; line-height: 1.3'>{html.escape(plot.title)}</div>"
         bottom = float(_UNDER) if bool((zeros | broken).any()) else 0.0 if plot.bars else -25.0
+        self.figure.layout.min_width = f"{round(_NARROWEST * count) + 74}px"
         with self._x.hold_sync():
-            self._x.min, self._x.max = -0.5, max(len(columns), 1) - 0.5
+            self._x.min, self._x.max = -0.5, max(count, 1) - 0.5
         with self._y.hold_sync():
             self._y.min, self._y.max = bottom, float(_TOP + 20)
-        places = ruler.place(plot.values[shown])
-        _put(self._bars, columns[shown], places, plot.bars, colors=[plot.colour], base=ruler.base)
-        _put(self._line, columns[shown], places, not plot.bars, colors=[plot.colour])
-        under = np.full(len(columns), _UNDER / 2)
+        places = np.full(count, ruler.base)
+        places[shown] = ruler.place(plot.values[shown])
+        _put(self._bars, wider, np.pad(places, 1, constant_values=ruler.base), plot.bars, colors=[plot.colour])
+        self._bars.base = ruler.base
+        _put(self._line, columns[shown], places[shown], not plot.bars, colors=[plot.colour])
+        under = np.full(count, _UNDER / 2)
         _put(self._zeros, columns[zeros], under[zeros], True, colors=[plot.colour])
         _put(self._broken, columns[broken], under[broken], True)
         across: Any = [] if plot.reference is None else np.repeat(ruler.place(plot.reference), 2)
-        _put(self._across, np.array([-0.5, len(columns) - 0.5])[: len(across)], across, True)
-        full = np.full(len(columns), float(_TOP + 20))
-        tints = [0.28 if column == plot.chosen else 0.0 for column in range(len(columns))]
-        _put(self._columns, columns, full, True, opacities=tints, base=bottom)
+        _put(self._across, np.array([-0.5, count - 0.5])[: len(across)], across, True)
+        tints = [0.28 if column == plot.chosen else 0.0 for column in range(-1, count + 1)]
+        _put(self._columns, wider, np.full(count + 2, float(_TOP + 20)), True, opacities=tints, base=bottom)
         _label(self._bottom, {float(at): text for at, text in plot.ticks.items()})
         _label(self._side, {float(round(float(ruler.place(tick)))): short(tick) for tick in ruler.ticks})
 
     def _heard(self, data: Any, act: Callable[[int], None]) -> None:
         """Act on a message of the browser, if it names a column."""
         at = data.get("index") if isinstance(data, dict) else None
-        if isinstance(at, int) and self.plot is not None and 0 <= at < len(self.plot.values):
-            act(at)
+        if type(at) is int and self.plot is not None and 1 <= at <= len(self.plot.values):
+            act(at - 1)  # the first is the one outside
 
     def _pointed(self, column: int) -> None:
         hints = self.plot.hints if self.plot is not None else ()
         self._says.value = html.escape(hints[column]) if column < len(hints) else ""
         if self._point is not None:
             self._point(column)
+
+
+def labelled(label: str, control: w.Widget) -> w.HBox:
+    """A control behind its label, on one line where there is room."""
+    return w.HBox([w.Label(label, layout=w.Layout(width="auto", margin="2px 4px 2px 2px")), control])
 
 
 def _put(mark: Any, x: Any, y: Any, wanted: bool, **traits: Any) -> None:
@@ -250,9 +264,10 @@ def _put(mark: Any, x: Any, y: Any, wanted: bool, **traits: Any) -> None:
 
 
 def _label(axis: Any, labels: Mapping[float, str]) -> None:
-    with axis.hold_sync():
-        axis.tick_labels = {str(int(at)) if at.is_integer() else repr(at): text for at, text in labels.items()}
-        axis.tick_values = np.array([*labels])
+    labels = labels or {0.0: ""}  # without any, the axis would choose its own
+    # In two messages: ticks are drawn a moment later, with the labels that were known when they came.
+    axis.tick_labels = {str(int(at)) if at.is_integer() else repr(at): text for at, text in labels.items()}
+    axis.tick_values = np.array([*labels])
 
 
 # In a file.
@@ -282,7 +297,7 @@ def _drawn(plot: Plot, width: int, height: int) -> Image.Image:
     sheet = Image.new("RGB", (width * _SCALE, height * _SCALE), _PAPER)
     pen = ImageDraw.Draw(sheet)
     marks_under = bool((plot.at_zero | plot.marked).any())
-    left, right, top, bottom = 60 * _SCALE, (width - 12) * _SCALE, 26 * _SCALE, (height - 24) * _SCALE
+    left, right, top, bottom = 60 * _SCALE, (width - 26) * _SCALE, 26 * _SCALE, (height - 24) * _SCALE
     floor = bottom - (8 * _SCALE if marks_under else 0)
     step = (right - left) / max(1, len(plot.values))
 

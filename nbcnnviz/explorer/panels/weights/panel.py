@@ -1,0 +1,499 @@
+"""The Weights panel: widgets, what the reader does with them, and the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import ipywidgets as w
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nbcnnviz.core.errors import GradientError, MethodNotApplicableError, NbcnnvizError, StaleTraceError
+from nbcnnviz.core.network import Network
+from nbcnnviz.core.targets import ClassScore, Target, describe
+from nbcnnviz.core.trace import Trace
+from nbcnnviz.explorer.front import TileFrame
+from nbcnnviz.explorer.panels.asking import Quiet, class_asked, resolved, same, spelled
+from nbcnnviz.explorer.panels.charts import Chart, Plot, labelled
+from nbcnnviz.explorer.panels.panel import Panel, Request
+from nbcnnviz.explorer.panels.saving import FORMATS, write
+from nbcnnviz.explorer.panels.weights.frame import (
+    COLUMNS,
+    MATRIX,
+    Offer,
+    WeightsFrame,
+    as_numpy,
+    broken_in,
+    near,
+    norms_of,
+    nothing_said,
+    ordered,
+    paged,
+    per_page,
+    with_weights,
+)
+from nbcnnviz.explorer.panels.weights.picture import picture
+from nbcnnviz.explorer.panels.weights.views import (
+    View,
+    colour_bytes,
+    filter_views,
+    kernel_views,
+    matrix_views,
+    norm_plots,
+    row_plots,
+    scale_plots,
+)
+from nbcnnviz.explorer.panels.weights.words import about, close_up, summary
+from nbcnnviz.inside.kernels import By, Weights, weights
+from nbcnnviz.render import DIVERGING
+
+_SORTS: dict[str, By] = {"index": "index", "norm": "norm", "gradient": "gradient"}
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What need not be computed again for a trace, a layer and a target; see `WeightsFrame`."""
+
+    trace: Trace
+    layer: str
+    target: Target
+    weights: Weights
+    without: str
+    broken: Tensor
+    broken_gradient: Tensor | None
+
+
+class WeightsPanel(Panel):
+    """Shows kernels as tiles, linear layers as a matrix, normalisations as bars; a click selects the filter.
+
+    Attributes
+    ----------
+    result : WeightsFrame or None
+        What is on screen.
+    """
+
+    name = "weights"
+    title = "Weights"
+    formats = FORMATS
+    widget: w.VBox
+
+    def __init__(self, *links: Any) -> None:
+        super().__init__(*links)
+        self.result: WeightsFrame | None = None
+        self._known: _Known | None = None
+        self._by: By = "index"
+        self._own: tuple[str, int] | None = None  # a filter looked at that the selection cannot name
+        self._turned: dict[str, tuple[Any, int]] = {}
+        self._offered: Network | None = None
+        self._quiet = Quiet()
+        self._build()
+
+    def _build(self) -> None:
+        wide = w.Layout(width="auto", flex="1 1 240px", min_width="0", max_width="420px")
+        initial = {"description_width": "initial"}
+        self._layers = w.Dropdown(
+            description="Weights of", tooltip="The layers that have weights of their own", style=initial, layout=wide
+        )
+        self._sort = w.ToggleButtons(
+            options=list(_SORTS),
+            tooltips=[
+                "As the layer has them",
+                "By the L2 norm of each filter, the largest first",
+                "By the norm of the gradient: first what the class would change most",
+            ],
+            style=w.ToggleButtonsStyle(button_width="auto", description_width="initial"),
+            layout=w.Layout(flex="0 0 auto", width="auto"),
+        )
+        self._layers.observe(self._layer_chosen, "value")
+        self._sort.observe(self._sort_chosen, "value")
+        self._about = w.HTML()
+        self._gone = w.HBox(layout=w.Layout(flex_flow="row wrap", display="none"))
+        self._pager = _Pager("Filters", lambda page: self._turn("filters", page))
+        self._input_pager = _Pager("Inputs", lambda page: self._turn("inputs", page))
+        self._close_up = w.HTML()
+        self._tiles, self._slopes = _tiles("Weights"), _tiles("Gradient of the weights")
+        self._kernels, self._kernel_slopes = _tiles("Kernels of the filter"), _tiles("Gradient of the kernels")
+        for tiles in (self._tiles, self._slopes):
+            tiles.on("choose", self._tile_chosen)
+        self._overview, self._detail = _pair(self._tiles, self._slopes), _pair(self._kernels, self._kernel_slopes)
+        # Figures are made when they are first needed: most layers need none.
+        self._bars, self._more_bars = _pair(), _pair()
+        self._charts: dict[str, Chart] = {}
+        self.widget = w.VBox(
+            [
+                w.HBox(
+                    [self._layers, labelled("Sorted by", self._sort)],
+                    layout=w.Layout(flex_flow="row wrap", grid_gap="4px 20px"),
+                ),
+                self._about,
+                self._gone,
+                self._overview,
+                self._pager.widget,
+                self._bars,
+                self._close_up,
+                self._input_pager.widget,
+                self._more_bars,
+                self._detail,
+            ],
+            layout=w.Layout(min_width="0", grid_gap="6px", padding="8px 2px"),
+        )
+        _only(self._parts, ())
+
+    @property
+    def _parts(self) -> tuple[w.DOMWidget, ...]:
+        return (
+            *(self._overview, self._pager.widget, self._bars, self._close_up, self._input_pager.widget),
+            *(self._more_bars, self._detail),
+        )
+
+    # What the reader does.
+
+    def _layer_chosen(self, change: Any) -> None:
+        if not self._quiet and change.new is not None:
+            self._go_to(change.new)
+
+    def _go_to(self, layer: str) -> None:
+        self.attempt(lambda: setattr(self.selection, "layer", layer))
+
+    def _sort_chosen(self, change: Any) -> None:
+        if not self._quiet:
+            self._by = _SORTS[change.new]
+            self.ask()
+
+    def _tile_chosen(self, message: dict[str, Any]) -> None:
+        frame, index = self.result, message.get("index")
+        if frame is not None and frame.weights.kind != "matrix" and type(index) is int:
+            self._choose(index)
+
+    def _bar_chosen(self, column: int) -> None:
+        frame = self.result
+        if frame is not None and column < len(frame.filters):
+            self._choose(int(frame.filters[column]))
+
+    def _choose(self, filter_: int) -> None:
+        """Look at a filter: the selection's, where its filters are those of the weights."""
+        frame = self.result
+        if frame is None or not 0 <= filter_ < len(frame.weights):
+            return
+        layer = frame.network.layers.get(frame.layer)
+        if layer is not None and len(layer.shape) in (1, 3) and layer.filters == len(frame.weights):
+            self._own = None
+            self.attempt(lambda: self._select(frame.layer, filter_))
+        else:
+            self._own = frame.layer, filter_
+            self.ask()
+
+    def _select(self, layer: str, filter_: int) -> None:
+        if self.selection.layer == layer:  # else the reader has gone elsewhere since
+            self.selection.filter = filter_
+
+    def _turn(self, what: str, page: int) -> None:
+        if not self._quiet and self.result is not None:
+            self._turned[what] = self._place(what, self.result), page
+            self.ask()
+
+    @staticmethod
+    def _place(what: str, frame: WeightsFrame) -> tuple[Any, ...]:
+        """Where a page turned to counts: until something else is looked at."""
+        return frame.network, frame.layer, frame.by, frame.filter
+
+    # From the selection to a frame.
+
+    def answer(self, request: Request, trace: Trace) -> Generator[WeightsFrame | Offer, None, None]:
+        """The weights of the layer, and their gradient by one backward pass, unless both are known."""
+        network, layer = request.network, request.layer
+        offered = with_weights(network)
+        if layer not in offered:
+            others = near(offered, network, layer)
+            yield Offer(network, others)
+            raise MethodNotApplicableError(nothing_said(network, layer, others))
+        target = resolved(class_asked(request, self.selection), trace)
+        yield self._frame(request, self._learn(trace, layer, target), describe(target, trace))
+
+    def _learn(self, trace: Trace, layer: str, target: Target) -> _Known:
+        """The weights and their gradient; by one backward pass, if they are not known."""
+        known = self._known
+        if known is None or known.trace is not trace or known.layer != layer or not same(known.target, target):
+            self._known = None
+            without = ""
+            try:
+                found = weights(trace, layer, gradient=True, target=target)
+            except StaleTraceError:
+                raise
+            except GradientError as error:
+                found, without = weights(trace, layer), str(error)
+            slope = None if found.gradient is None else broken_in(found.gradient)
+            self._known = known = _Known(trace, layer, target, found, without, broken_in(found.values), slope)
+        return known
+
+    def _frame(self, request: Request, known: _Known, words: str) -> WeightsFrame:
+        by, layer, network = self._by, known.layer, request.network
+        found, target = known.weights, known.target
+        order = ordered(by, found.norms, found.gradient_norms)
+        chosen = self._own[1] if self._own is not None and self._own[0] == layer else request.filter
+        if chosen is None and found.filters == tuple(network.classes) and isinstance(target, ClassScore):
+            chosen = target.index if isinstance(target.index, int) else None  # the row that makes the score
+        filter_ = int(order[0]) if chosen is None or chosen >= len(found) else chosen
+        place = network, layer, by, filter_
+        page, pages, filters = paged(
+            order, per_page(found), self._page_asked("filters", place), int((order == filter_).nonzero()[0])
+        )
+        inputs = torch.zeros(1, dtype=torch.int64)
+        if found.kind != "scales":
+            own, slope = found.values[filter_], None if found.gradient is None else found.gradient[filter_]
+            inputs = ordered(
+                "index" if found.kind == "rgb" else by, norms_of(own), None if slope is None else norms_of(slope)
+            )
+        input_page, input_pages, inputs = paged(inputs, COLUMNS, self._page_asked("inputs", place), 0)
+        return WeightsFrame(
+            network,
+            found,
+            target,
+            words,
+            known.without,
+            by,
+            order,
+            filters,
+            page,
+            pages,
+            filter_,
+            inputs,
+            input_page,
+            input_pages,
+            known.broken,
+            known.broken_gradient,
+        )
+
+    def _page_asked(self, what: str, place: tuple[Any, ...]) -> int | None:
+        where, page = self._turned.get(what, (None, 0))
+        if where == place:
+            return page
+        self._turned.pop(what, None)  # something else is looked at
+        return None
+
+    def forget(self) -> None:
+        """Let the gradients go, and the trace with them."""
+        self._known = self.result = None
+
+    # From a frame to the screen.
+
+    def show(self, frame: WeightsFrame | Offer) -> None:
+        """Draw weights; or the way to a layer that has some."""
+        with self._quiet:
+            self._follow(frame)
+            if isinstance(frame, Offer):
+                self.result = None
+                self._about.value = ""
+                self._gone.children, gone = [self._button(layer) for layer in frame.layers], self._gone.children
+                self._gone.layout.display = None
+                _only(self._parts, ())
+            else:
+                self._gone.children, gone = [], self._gone.children
+                self._gone.layout.display = "none"
+                self.result = frame
+                self._draw(frame)
+        for button in gone:
+            for part in (button, button.layout, button.style):
+                part.close()
+
+    def _button(self, layer: str) -> w.Button:
+        button = w.Button(
+            description=f"go to {layer}", tooltip=f"Show the weights of {layer}", layout=w.Layout(width="auto")
+        )
+        button.on_click(lambda _: self._go_to(layer))
+        return button
+
+    def _follow(self, frame: WeightsFrame | Offer) -> None:
+        if self._offered is not frame.network:
+            self._offered = frame.network
+            self._layers.options = [
+                (f"{name}   {kind}, {' x '.join(map(str, shape))}", name)
+                for name, (kind, shape) in with_weights(frame.network).items()
+            ]
+        self._layers.value = None if isinstance(frame, Offer) else frame.layer
+
+    def _draw(self, frame: WeightsFrame) -> None:
+        found, kind = frame.weights, frame.weights.kind
+        self._about.value = about(frame)
+        labels = [found.filters[i] for i in frame.filters.tolist()]
+        if frame.pages > 1:
+            first = frame.page * per_page(found)
+            said = f"{first + 1} to {first + len(labels)} of {len(found):,} filters"
+        else:
+            said = f"{len(found):,} filters"
+        self._pager.show(frame.page, frame.pages, said)
+        first, each = frame.input_page * COLUMNS, frame.weights.values.shape[1] if kind != "scales" else 0
+        self._input_pager.show(
+            frame.input_page, frame.input_pages, f"{first + 1} to {first + len(frame.inputs)} of {each:,} inputs"
+        )
+        self._close_up.value = close_up(frame)
+        paged = [self._pager.widget] if frame.pages > 1 else []
+        paged_inputs = [self._input_pager.widget] if frame.input_pages > 1 else []
+        # A figure that is drawn for the first time while it is hidden has no size, and bqplot complains.
+        if kind == "scales":
+            _only(self._parts, [*paged, self._bars, *([self._more_bars] if found.shifts is not None else [])])
+            self._draw_scales(frame)
+        elif kind == "matrix":
+            parts = [self._overview, *paged, self._bars, self._close_up, *paged_inputs, self._more_bars]
+            _only(self._parts, parts)
+            self._draw_matrix(frame)
+            self._draw_rows(frame)
+        else:
+            _only(self._parts, [self._overview, *paged, self._close_up, *paged_inputs, self._detail])
+            self._draw_filters(frame)
+            self._draw_kernels(frame)
+
+    def _draw_filters(self, frame: WeightsFrame) -> None:
+        for tiles, view in zip((self._tiles, self._slopes), filter_views(frame), strict=True):
+            side = 56 if frame.weights.kind == "rgb" else 64
+            _fill(tiles, view, side if view is None else max(side, min(112, view.maps.shape[2])), frame.filter)
+
+    def _draw_kernels(self, frame: WeightsFrame) -> None:
+        each = len(frame.inputs)
+        side = 96 if each <= 4 else 56 if each <= 64 else 40
+        for tiles, view in zip((self._kernels, self._kernel_slopes), kernel_views(frame), strict=True):
+            _fill(tiles, view, side, -1)
+
+    def _draw_matrix(self, frame: WeightsFrame) -> None:
+        for tiles, view in zip((self._tiles, self._slopes), matrix_views(frame), strict=True):
+            _fill(tiles, view, MATRIX[1], -1)
+
+    def _draw_scales(self, frame: WeightsFrame) -> None:
+        plots = scale_plots(frame)
+        self._draw_plots(self._bars, plots[:2], self._bar_chosen)
+        self._draw_plots(self._more_bars, plots[2:], self._bar_chosen)
+
+    def _draw_rows(self, frame: WeightsFrame) -> None:
+        self._draw_plots(self._bars, norm_plots(frame), self._bar_chosen)
+        self._draw_plots(self._more_bars, row_plots(frame), None)
+
+    def _draw_plots(self, box: w.GridBox, plots: Sequence[Plot], choose: Callable[[int], None] | None) -> None:
+        """Draw plots in the charts of a box; one set can be clicked, another cannot."""
+        charts = []
+        for at in range(len(plots)):
+            name = f"{'first' if box is self._bars else 'second'} {at} {choose is not None}"
+            if name not in self._charts:
+                self._charts[name] = Chart(160, choose=choose)
+                box.children = [*box.children, self._charts[name].widget]
+            charts.append(self._charts[name])
+        _only(box.children, [chart.widget for chart in charts])
+        for chart, plot in zip(charts, plots, strict=True):
+            chart.show(plot)
+
+    # As a file, as code.
+
+    def preview(self) -> Image.Image | None:
+        """The page as it is shown."""
+        return None if self.result is None else picture(self.result, self._tiles.colours)
+
+    def save(self, path: str | PathLike[str], code: str = "") -> None:
+        """Write the page as it is shown, or the numbers of the whole layer (``.npz``): weights, gradients, norms, order."""
+        frame = self.result
+        if frame is None:
+            raise NbcnnvizError(
+                "There are no weights to save yet: choose a layer that has some, and wait with ex.wait()."
+            )
+        found = frame.weights
+        arrays = {
+            "weights": found.values,
+            "gradient": found.gradient,
+            "shifts": found.shifts,
+            "shift_gradient": found.shift_gradient,
+            "norms": found.norms,
+            "gradient_norms": found.gradient_norms,
+            "order": frame.order,
+            "inputs": found.inputs,
+        }
+        numbers = {name: as_numpy(tensor) for name, tensor in arrays.items() if tensor is not None}
+        write(path, picture(frame, self._tiles.colours), numbers, summary(frame), code)
+
+    def code(self, image: str) -> list[str]:
+        """The call of `nbcnnviz.inside.weights` that makes the numbers again."""
+        lines = ["from nbcnnviz.inside import weights", f"trace = net.trace({image})"]
+        frame = self.result
+        if frame is None:
+            return lines
+        by, layer = f"by={frame.by!r}", repr(frame.layer)
+        if frame.without:
+            return [
+                *lines,
+                f"shown = weights(trace, {layer}, {by})  # no gradient",
+                f"chosen = shown.values[{frame.filter}]",
+            ]
+        more, target = spelled(frame.target)
+        return [
+            *lines,
+            *more,
+            f"shown = weights(trace, {layer}, {by}, gradient=True, target={target})",
+            f"chosen, its_gradient = shown.values[{frame.filter}], shown.gradient[{frame.filter}]",
+        ]
+
+
+class _Pager:
+    """A page back, a page on, or straight to one; hidden where there is one page."""
+
+    def __init__(self, what: str, turn: Callable[[int], None]) -> None:
+        self._turn = turn
+        slim = w.Layout(width="36px")
+        self._back = w.Button(icon="chevron-left", tooltip=f"{what}: the page before", layout=slim)
+        self._on = w.Button(icon="chevron-right", tooltip=f"{what}: the next page", layout=slim)
+        self._page = w.BoundedIntText(1, 1, 1, description="Page", layout=w.Layout(width="110px"))
+        self._page.style.description_width = "initial"
+        self._says = w.HTML()
+        self.widget = w.HBox(
+            [self._back, self._page, self._on, self._says], layout=w.Layout(flex_flow="row wrap", grid_gap="2px 6px")
+        )
+        self._back.on_click(lambda _: turn(self._page.value - 2))
+        self._on.on_click(lambda _: turn(self._page.value))
+        self._page.observe(lambda change: turn(change.new - 1), "value")
+
+    def show(self, page: int, pages: int, said: str) -> None:
+        if page + 1 > self._page.max:
+            self._page.max = pages
+        self._page.value = page + 1
+        self._page.max = pages
+        self._back.disabled, self._on.disabled = page == 0, page == pages - 1
+        self._says.value = f"<span class='nbv-hint'>of {pages}: {said}</span>"
+
+
+# Widgets.
+
+
+def _tiles(label: str) -> TileFrame:
+    return TileFrame(label=label, colours=DIVERGING)
+
+
+def _fill(tiles: TileFrame, view: View | None, side: int, chosen: int) -> None:
+    tiles.layout.display = "none" if view is None else None
+    if view is None:
+        return
+    with tiles.hold_sync():
+        tiles.side, tiles.chosen = side, chosen
+        if view.maps.ndim == 4:
+            tiles.show_colour(colour_bytes(view), view.scale, view.tiles, view.caption)
+        else:
+            tiles.show(view.maps, [view.scale], view.tiles, tiles.colours, view.caption)
+
+
+def _pair(*children: w.Widget) -> w.GridBox:
+    return w.GridBox(
+        children,
+        layout=w.Layout(
+            grid_template_columns="repeat(auto-fit, minmax(min(100%, 316px), 1fr))",
+            grid_gap="10px 24px",
+            min_width="0",
+            width="100%",
+        ),
+    )
+
+
+def _only(parts: Sequence[w.DOMWidget], shown: Sequence[w.DOMWidget]) -> None:
+    """Show some of the parts, and hide the others."""
+    for part in parts:
+        display = None if any(part is one for one in shown) else "none"
+        if part.layout.display != display:
+            part.layout.display = display
