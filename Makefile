@@ -37,7 +37,7 @@ demo: $(STAMPS)/demo js $(LAB_SETTINGS) ## open the explorer in JupyterLab, on P
 	  --LabApp.default_url='/lab/tree/$(NOTEBOOK)' --LabApp.extension_manager=readonly \
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None
 
-test: lint js-test unit ## every check: style, types, the front end's tests, pytest with a real browser
+test: lint js-test unit browser ## every check: style, types, the front end's tests, pytest with a real browser
 
 install: $(STAMPS)/dev js ## the package, editable, with all that development needs
 
@@ -54,8 +54,8 @@ lint: $(STAMPS)/dev js ## ruff, mypy, and the front end's types and style
 js-test: js ## the front end's own tests
 	cd js && npm test
 
-unit: $(STAMPS)/dev js chromium ## pytest, all of it
-	$(call pytest,-q)
+unit: $(STAMPS)/dev js ## pytest, all but what needs a browser
+	$(call pytest,-q -n 2 -m "not browser")
 
 notebooks: $(STAMPS)/dev js ## execute every notebook
 	$(call pytest,-q tests/test_notebooks.py)

@@ -692,7 +692,7 @@ def test_twenty_explorers_opened_and_closed_leave_no_thread_and_no_widget(toy: n
 @pytest.mark.parametrize("panels", [[name] for name in app.PANELS] + [list(app.PANELS)], ids=lambda p: "+".join(p)[:20])
 def test_every_panel_is_closed_with_the_explorer(toy: nv.Network, panels: list[str]) -> None:
     before = set(_instances)
-    ex = nv.explore(toy, panels=panels).wait(PATIENCE)
+    ex = nv.explore(toy, layer="0", panels=panels).wait(PATIENCE)
     for name in set(panels) & set(app.TABS):
         ex.panel = name
         ex.wait(PATIENCE)
