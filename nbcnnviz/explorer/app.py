@@ -25,7 +25,7 @@ from nbcnnviz.core.network import Network
 from nbcnnviz.core.outline import activity
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.controls import Controls
-from nbcnnviz.explorer.front import MANAGER, LayerMap, StatusLine, Tools
+from nbcnnviz.explorer.front import LayerMap, StatusLine, Tools, parts_of
 from nbcnnviz.explorer.history import History
 from nbcnnviz.explorer.panels import TABS, Act, ExplainPanel, Panel, PredictionsPanel, Request
 from nbcnnviz.explorer.pictures import Pictures
@@ -213,7 +213,7 @@ class Explorer(w.VBox):
             # ipywidgets keeps every widget that is not closed, and with it all that its callbacks know.
             sides = (self._map, self._pictures.widget, self._predictions.widget)
             shown = [panel.widget for panel in self._panels.values()]
-            for part in _parts(self, self._tabs, self._controls.widget, self._tools, self._status, *sides, *shown) - {
+            for part in parts_of(self, self._tabs, self._controls.widget, self._tools, self._status, *sides, *shown) - {
                 self
             }:
                 part.close()
@@ -422,24 +422,6 @@ def _column(name: str, *widgets: w.Widget) -> w.VBox:
     column = w.VBox(widgets, layout=w.Layout(min_width="0", grid_gap="8px"))
     column.add_class(f"nbv-column-{name}")
     return column
-
-
-def _parts(*widgets: w.Widget) -> set[w.Widget]:
-    """Widgets and all that they are made of."""
-    parts: set[w.Widget] = set()
-    waiting: list[Any] = [*widgets]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, dict):
-            waiting.extend(part.values())
-        elif isinstance(part, (list, tuple)):
-            waiting.extend(part)
-        elif (
-            isinstance(part, w.Widget) and part is not MANAGER and part not in parts
-        ):  # one manager serves every canvas
-            parts.add(part)
-            waiting.extend(getattr(part, name) for name in part.keys)
-    return parts
 
 
 def explore(

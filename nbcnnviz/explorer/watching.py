@@ -23,7 +23,7 @@ import torch
 import traitlets as t
 
 from nbcnnviz.core.errors import NbcnnvizError
-from nbcnnviz.explorer.front.surface import MANAGER, Surface
+from nbcnnviz.explorer.front import Surface, parts_of
 from nbcnnviz.explorer.saying import sentence
 from nbcnnviz.render import DIVERGING, Scale, coloured, lookup_table
 from nbcnnviz.training import Watch
@@ -139,7 +139,7 @@ class WatchPanel(w.VBox):
         self._stop_drawing()
         if self.comm is not None:
             # ipywidgets keeps every widget that is not closed, and with it all that its callbacks know.
-            for part in _parts(self) - {self}:
+            for part in parts_of(self) - {self}:
                 part.close()
         super().close()
 
@@ -551,22 +551,6 @@ def _heard_meanwhile(*widgets: w.Widget) -> None:
     """
     for widget in widgets:
         getattr(widget.comm, "__dict__", {}).pop("_reply_subshell_id", None)
-
-
-def _parts(widget: w.Widget) -> set[w.Widget]:
-    """A widget and all that it is made of, but for what every canvas shares."""
-    parts: set[w.Widget] = set()
-    waiting: list[Any] = [widget]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, dict):
-            waiting.extend(part.values())
-        elif isinstance(part, (list, tuple)):
-            waiting.extend(part)
-        elif isinstance(part, w.Widget) and part is not MANAGER and part not in parts:
-            parts.add(part)
-            waiting.extend(getattr(part, name) for name in part.keys)
-    return parts
 
 
 class _Style(anywidget.AnyWidget):

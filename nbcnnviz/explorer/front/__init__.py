@@ -7,14 +7,14 @@ coloured, scaled, laid over, zoomed or read off is worked out in the browser, wi
 from nbcnnviz.explorer.front.intake import WHOLE, Intake
 from nbcnnviz.explorer.front.layers import LayerMap
 from nbcnnviz.explorer.front.maps import MapFrame
+from nbcnnviz.explorer.front.parts import parts_of
 from nbcnnviz.explorer.front.pictures import PictureFrame
 from nbcnnviz.explorer.front.status import StatusLine
-from nbcnnviz.explorer.front.surface import MANAGER, Surface, ring
+from nbcnnviz.explorer.front.surface import Surface, ring
 from nbcnnviz.explorer.front.tiles import Tile, TileFrame
 from nbcnnviz.explorer.front.tools import Tools
 
 __all__ = [
-    "MANAGER",
     "WHOLE",
     "Intake",
     "LayerMap",
@@ -25,5 +25,6 @@ __all__ = [
     "Tile",
     "TileFrame",
     "Tools",
+    "parts_of",
     "ring",
 ]
