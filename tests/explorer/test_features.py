@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 import nbcnnviz as nv
 from nbcnnviz import inside
-from nbcnnviz.explorer import Explorer, app
+from nbcnnviz.explorer import Explorer
+from nbcnnviz.explorer.front import parts_of
 from nbcnnviz.explorer.panels.features import FeaturesPanel
 from nbcnnviz.explorer.panels.features import panel as module
 from nbcnnviz.explorer.panels.features.frames import A_PAGE, TILE
@@ -663,7 +664,7 @@ def test_every_widget_of_it_is_a_part_of_what_the_explorer_closes(toy: nv.Networ
     selection = Selection(toy, "chelsea")
     before = set(_instances)
     panel = FeaturesPanel(selection, lambda act: act(), lambda: None)
-    parts = app._parts(panel.widget)
+    parts = parts_of(panel.widget)
     assert set(_instances) - before <= {part.model_id for part in parts}
     for part in parts:
         part.close()

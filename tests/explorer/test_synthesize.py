@@ -24,6 +24,7 @@ from torch import Tensor, nn
 import nbcnnviz as nv
 from nbcnnviz import synthesis as s
 from nbcnnviz.core.errors import ExportError
+from nbcnnviz.explorer.front import parts_of
 from nbcnnviz.explorer.front.base import encoded
 from nbcnnviz.explorer.panels.panel import Request
 from nbcnnviz.explorer.panels.synthesize import SynthesizePanel
@@ -825,8 +826,6 @@ def tensors() -> int:
 
 
 def test_twenty_panels_and_runs_leave_no_thread_widget_or_tensor(toy: nv.Network) -> None:
-    from nbcnnviz.explorer.app import _parts
-
     def once(number: int) -> weakref.ref:
         made = Bench(toy, target=1)
         made.several.value = "0-4" if number % 2 else ""
@@ -834,7 +833,7 @@ def test_twenty_panels_and_runs_leave_no_thread_widget_or_tensor(toy: nv.Network
         (made.panel.stop, made.panel.pause, lambda: None)[number % 3]()
         gone = weakref.ref(made.panel)
         made.panel.close()
-        for part in _parts(made.panel.widget):
+        for part in parts_of(made.panel.widget):
             part.close()
         return gone
 
