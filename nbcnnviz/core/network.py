@@ -147,7 +147,9 @@ class Network:
         x = self.batch(images)
         return Trace(self, self._run(x, layers, from_layers=from_layers))
 
-    def again(self, layers: Collection[str] | None = (), *, stop: bool = False) -> Callable[[Tensor], Trace]:
+    def again(
+        self, layers: Collection[str] | None = (), *, stop: bool = False, channels_last: bool = False
+    ) -> Callable[[Tensor], Trace]:
         """A function that traces one preprocessed batch (N, C, H, W) after the other, faster than `trace`.
 
         It keeps one replica of the module, which shares its weights; only the input has a gradient.
@@ -158,11 +160,14 @@ class Network:
             Names of the layers to keep, None for all.
         stop
             Whether each pass ends as soon as the last of ``layers`` has returned; such a trace has no scores.
+        channels_last
+            Whether the replica has a copy of the kernels, as they are now, in the layout that suits a batch of that
+            memory format. Worth it for many passes on a CPU.
         """
         for name in layers or ():
             if name not in self.layers:
                 raise self.unknown_layer(name)
-        recorder = Recorder(unwrapped(self.module), layers, parameters=False, stop=stop)
+        recorder = Recorder(unwrapped(self.module), layers, parameters=False, stop=stop, channels_last=channels_last)
         return lambda x: Trace(self, self._recorded(recorder, x))
 
     def batch(self, images: Any) -> Tensor:

@@ -68,6 +68,8 @@ class Recorder:
     plain
         Whether the module is known to do nothing that the guard would undo. Where no layer's output needs it either, it
         is left out: it takes some microseconds a call.
+    channels_last
+        Whether the replica's kernels are copies laid out so.
     """
 
     def __init__(
@@ -79,10 +81,11 @@ class Recorder:
         stop: bool = False,
         from_layers: bool = False,
         plain: bool = False,
+        channels_last: bool = False,
     ) -> None:
         with torch.inference_mode(False):
             requires_grad = None if from_layers else parameters
-            replica, self._parameters, self._renew_buffers = replicate(module, requires_grad)
+            replica, self._parameters, self._renew_buffers = replicate(module, requires_grad, channels_last)
         names = None if layers is None else {called.partition(":")[0] for called in layers}
         self._kept = [(n, m) for n, m in replica.named_modules() if n and (names is None or n in names)]
         self._replica, self._layers, self._stop = replica, frozenset(layers or ()), stop

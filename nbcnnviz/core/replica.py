@@ -34,13 +34,14 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def replicate(
-    module: nn.Module, requires_grad: bool | None = True
+    module: nn.Module, requires_grad: bool | None = True, channels_last: bool = False
 ) -> tuple[nn.Module, dict[str, Tensor], Callable[[], None]]:
     """A replica in evaluation mode, its parameters by the names they have in ``module``, and what renews its buffers.
 
     Every floating-point parameter is a leaf of its own that shares the storage of the user's and requires a
     gradient, or none does, whether the user's are frozen or not; where it does not matter (``requires_grad=None``, which
-    is quickest) they are the user's own. Buffers share the user's storage too; what renews
+    is quickest) they are the user's own. With ``channels_last`` the kernels are copies, laid out as a CPU convolves
+    quickest what comes to it in that layout. Buffers share the user's storage too; what renews
     them, to be called before each pass, gives copies to the modules whose forward may write to them.
     """
     replicas: dict[nn.Module, nn.Module] = {}
@@ -51,7 +52,10 @@ def replicate(
             return leaves.setdefault(parameter, parameter)
         if parameter not in leaves:
             differentiable = bool(requires_grad) and (parameter.is_floating_point() or parameter.is_complex())
-            leaves[parameter] = nn.Parameter(_usable(parameter.detach()), requires_grad=differentiable)
+            own = _usable(parameter.detach())
+            if channels_last and own.ndim == 4:
+                own = own.contiguous(memory_format=torch.channels_last)
+            leaves[parameter] = nn.Parameter(own, requires_grad=differentiable)
         return leaves[parameter]
 
     def replica(original: nn.Module) -> nn.Module:
