@@ -3,6 +3,7 @@ import { h } from "./dom";
 import { keys } from "./keys";
 import { follow, type Model, type Status } from "./model";
 import { acknowledge } from "./schedule";
+import { onScreen } from "./seen";
 
 export function status(model: Model<Status>, el: HTMLElement, signal: AbortSignal): void {
   const line = new StatusLine(model, signal);
@@ -10,6 +11,7 @@ export function status(model: Model<Status>, el: HTMLElement, signal: AbortSigna
   keys(line.element, () => false, signal);
   escape(line.element, () => line.ask(), signal);
   acknowledge(line.element, () => model.send({ type: "here" }), signal);
+  onScreen(line.element, (view, seen) => model.send({ type: "seen", view, seen }), signal);
   el.append(line.element);
   line.paint();
 }

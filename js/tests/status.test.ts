@@ -1,11 +1,23 @@
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { acknowledge } from "../src/schedule";
 import { StatusLine, status } from "../src/status";
 import { as, model, press } from "./model";
 
 const IDLE = { status: "", step: 0, steps: 0, running: false, error: "" };
 
+beforeEach(() => {
+  // What is seen is for seen.test.ts.
+  vi.stubGlobal(
+    "IntersectionObserver",
+    class {
+      observe() {}
+      disconnect() {}
+    },
+  );
+});
+
 afterEach(() => {
+  vi.unstubAllGlobals();
   vi.useRealTimers();
   document.body.replaceChildren();
 });

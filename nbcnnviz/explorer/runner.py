@@ -107,7 +107,7 @@ class Runner:
 
     def _run(self, job: Job) -> None:
         error: BaseException | None = None
-        late, shown_at = None, 0.0
+        late, due = None, time.monotonic()
         try:
             self._started()
             with closing(job()) as frames:
@@ -115,9 +115,9 @@ class Runner:
                     if self.given_up():
                         break
                     late, now = frame, time.monotonic()
-                    if now - shown_at >= 1 / FRAMES_A_SECOND:
+                    if now >= due:
                         self._shown(frame)
-                        shown_at, late = now, None
+                        due, late = max(due, now - 1 / FRAMES_A_SECOND) + 1 / FRAMES_A_SECOND, None
                     del frame  # the job may be about to let it go
             if late is not None and self._waiting is None:
                 self._shown(late)  # whatever was left out on the way, the last frame is shown

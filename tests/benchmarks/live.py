@@ -164,6 +164,7 @@ def _drawing(sheet, layer: str, index: int, several: str) -> list[Row]:  # type:
     session.detach()
     sheet.page.wait_for_timeout(300)
     steps, _, drawn, pictures, curves, took = sheet.kernel("counts")
+    size = sheet.kernel("max(len(picture) for picture in panel._pictures.pictures)")
     sheet.run("panel.stop(); panel.wait(60)")
     step, share = took / steps, (pictures + curves) / took
     rows = [Row("a step, drawing included", ms(step))]
@@ -171,8 +172,9 @@ def _drawing(sheet, layer: str, index: int, several: str) -> list[Row]:  # type:
         rows.append(Row("a step of the same run without a panel", ms(bare), note=f"{step / bare:.2f} of it with one"))
     due = step < 0.05
     rows += [
-        Row("frames a second on screen", f"{on_screen:.1f}", ">= 10" if due else "", on_screen >= 10 if due else None),
+        Row("frames a second on screen", f"{on_screen:.1f}", ">= 20" if due else "", on_screen >= 20 if due else None),
         Row("frames a second sent", f"{drawn / took:.1f}"),
+        at_most("a picture's kB", size / 1e3, 15, "of those in passing", unit="kB"),
         Row("bytes a frame, curves included", f"{sum(received) * 0.75 / max(1, drawn) / 1e3:.0f} kB"),
         at_most("drawing, of the run's time", share, 0.1, f"a picture {ms(pictures / max(1, drawn))}"),
     ]

@@ -6,9 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+SLACK = 0.3
+"""Seconds of drawing nothing that are made up for: one drawing that took long costs no frames, nor does an irregular step."""
+
 
 class Pace:
-    """Drawing is due no more often than so many times a second, and takes no more than a share of the time.
+    """Drawing is due no more often than so many times a second, and takes no more than a share of the time, on average.
 
     Attributes
     ----------
@@ -18,13 +21,13 @@ class Pace:
 
     def __init__(self, times_a_second: float, share: float) -> None:
         self._least, self._share = 1 / times_a_second, share
-        self._next = 0.0
+        self._by_rate = self._by_share = 0.0
         self.drawn, self.seconds = 0, 0.0
 
     @property
     def due(self) -> bool:
         """Whether it is time to draw again."""
-        return time.perf_counter() >= self._next
+        return time.perf_counter() >= max(self._by_rate, self._by_share)
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
@@ -34,6 +37,7 @@ class Pace:
             yield
         finally:
             took = time.perf_counter() - began
-            self._next = began + max(self._least, took / self._share)
+            self._by_rate = max(self._by_rate, began - self._least) + self._least
+            self._by_share = max(self._by_share, began - SLACK) + took / self._share
             self.drawn += 1
             self.seconds += took

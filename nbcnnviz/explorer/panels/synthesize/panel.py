@@ -24,7 +24,7 @@ from nbcnnviz.explorer.panels.synthesize.pace import Pace
 from nbcnnviz.explorer.panels.synthesize.question import Subject
 from nbcnnviz.explorer.panels.synthesize.run import Order, Run, Shot
 from nbcnnviz.explorer.panels.synthesize.setup import Setup
-from nbcnnviz.explorer.runner import FRAMES_A_SECOND, End, Runner
+from nbcnnviz.explorer.runner import End, Runner
 from nbcnnviz.explorer.saying import sentence
 from nbcnnviz.explorer.selection import Selection
 from nbcnnviz.synthesis import Controls, Fooled
@@ -35,6 +35,9 @@ PATIENCE = 0.25
 
 BREATH = 0.03
 """Seconds that the browser is left, after that, to show what came of it."""
+
+PASSING, STAYING = 74, 92
+"""The JPEG quality of a picture that the next one is about to replace, and of one that is there to be looked at."""
 
 _ALONE = "460px"  # the room for one picture, which is shown no larger
 
@@ -71,9 +74,11 @@ class SynthesizePanel(Panel):
         self._publishing = threading.RLock()
         self._setting = threading.local()
         self._runner = Runner(lambda: None, self._shown, self._ended)
-        self._pictures_pace, self._curves_pace = Pace(FRAMES_A_SECOND, 0.06), Pace(CURVES_A_SECOND, 0.03)
+        # How often pictures are offered is up to the runner.
+        self._pictures_pace, self._curves_pace = Pace(math.inf, 0.065), Pace(CURVES_A_SECOND, 0.025)
         self._looked_at: Shot | None = None  # the frame that the reader turned back to; None for the newest
         self._drawn: Shot | None = None
+        self._in_passing = False
         self._charted: Shot | None = None
 
         self._dials = Dials(self._moved)
@@ -84,6 +89,7 @@ class SynthesizePanel(Panel):
         self._before_and_after = w.HTML(layout=w.Layout(min_width="0", margin="0"))
         self._status = StatusLine(label="Synthesis")
         self._status.on("stop", lambda _: self.stop())
+        self._status.on_seen(self._seen_again)
         self._lay_out()
         self._retune()
         self._follow()
@@ -331,10 +337,18 @@ class SynthesizePanel(Panel):
 
     def _shown(self, shot: Shot) -> None:
         with self._publishing:
+            if not self._status.seen:
+                return
             if self._pictures_pace.due:
                 self._draw(shot)
             if self._curves_pace.due and self._looked_at is None:
                 self._chart(shot)
+
+    def _seen_again(self) -> None:
+        run = self.run
+        if run is not None and not run.going:  # else the next frame is about to be shown
+            with self._publishing:
+                self._catch_up(run)
 
     def _ended(self, error: BaseException | None, end: End) -> None:
         run = self.run
@@ -352,8 +366,10 @@ class SynthesizePanel(Panel):
 
     def _catch_up(self, run: Run) -> None:
         """Show what there was no time for while it went on."""
+        if not self._status.seen:
+            return
         shot = self._looked_at or run.newest
-        if shot is not None and shot is not self._drawn:
+        if shot is not None and (shot is not self._drawn or self._in_passing):
             self._draw(shot)
         if run.newest is not None and run.newest is not self._charted:
             self._chart(run.newest)
@@ -381,11 +397,12 @@ class SynthesizePanel(Panel):
                 least = 150
             with self._pictures.hold_sync():
                 self._pictures.width, self._pictures.choosable = least, order.filters is not None
-                self._pictures.show(pictures, titles, self._caption(shot, order))
+                quality = PASSING if run.going and self._looked_at is None else STAYING
+                self._pictures.show(pictures, titles, self._caption(shot, order), quality)
             width = _ALONE if len(pictures) == 1 else None
             if self._left.layout.max_width != width:
                 self._left.layout.max_width = width
-            self._drawn = shot
+            self._drawn, self._in_passing = shot, quality == PASSING
 
     @staticmethod
     def _caption(shot: Shot, order: Order) -> str:

@@ -1,0 +1,35 @@
+// Whether anyone can see what a status line belongs to.
+
+let views = 0;
+
+/**
+ * Tell by `say` whether the explorer or panel that `line` is in can be seen, first and whenever that changes: it cannot in
+ * a hidden tab, on a page that is not looked at, or scrolled away. A view that is closed says `null`.
+ */
+export function onScreen(
+  line: HTMLElement,
+  say: (view: string, seen: boolean | null) => void,
+  signal: AbortSignal,
+): void {
+  const view = `${Date.now()}-${++views}`;
+  let within = true;
+  let said: boolean | null = null;
+  const tell = () => {
+    const seen = within && !document.hidden;
+    if (seen !== said) say(view, (said = seen));
+  };
+  const root = () => line.closest(".nbcnnviz") ?? line;
+  const observer = new IntersectionObserver((entries) => {
+    // Of several entries the last is how it is now. Before it is put into the page, nothing is known.
+    within = entries[entries.length - 1].isIntersecting || !line.isConnected;
+    tell();
+  });
+  requestAnimationFrame(() => signal.aborted || observer.observe(root()));
+  document.addEventListener("visibilitychange", tell, { signal });
+  const leave = () => {
+    observer.disconnect();
+    if (said !== null) say(view, (said = null));
+  };
+  window.addEventListener("pagehide", leave, { signal });
+  signal.addEventListener("abort", leave);
+}
