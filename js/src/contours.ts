@@ -1,7 +1,11 @@
-// Contour lines: where a map crosses a level, by marching squares over the centres of its pixels.
+// Contour lines, as nbcnnviz/render/contours.py draws them: a place's distance from the line where the map has a level is,
+// near by, how far its value is from the level over how fast the values change there.
 
 /** The shares of a scale's end at which lines are drawn. */
 export const LEVELS = [0.25, 0.5, 0.75];
+
+/** Half the widths in pixels of a white line, and of the black one under it, and how dark that is. */
+const [LINE, EDGE, DARK] = [0.5, 1.2, 0.6];
 
 /** The places of the contour lines on a scale from 0 to 255; of a signed one on either side of its middle. */
 export function levels(signed: boolean): number[] {
@@ -10,79 +14,38 @@ export function levels(signed: boolean): number[] {
     : LEVELS.map((share) => 255 * share);
 }
 
-/** Line segments, four numbers each (from x, y to x, y), along which a field of width x height crosses a level. */
-export function contour(field: Float32Array, width: number, height: number, level: number): number[] {
-  const segments: number[] = [];
-  for (let y = 0; y + 1 < height; y++) {
-    for (let x = 0; x + 1 < width; x++) {
-      const at = y * width + x;
-      const [a, b, c, d] = [field[at], field[at + 1], field[at + width + 1], field[at + width]];
-      const above = +(a >= level) | (+(b >= level) << 1) | (+(c >= level) << 2) | (+(d >= level) << 3);
-      if (above === 0 || above === 15) continue;
-      // Where the level is crossed on the way along each side of the square: top, right, bottom, left.
-      const top = [x + 0.5 + (level - a) / (b - a), y + 0.5];
-      const right = [x + 1.5, y + 0.5 + (level - b) / (c - b)];
-      const bottom = [x + 0.5 + (level - d) / (c - d), y + 1.5];
-      const left = [x + 0.5, y + 0.5 + (level - a) / (d - a)];
-      const join = (...sides: number[][]) => segments.push(...sides.flat());
-      switch (above) {
-        case 1:
-        case 14:
-          join(left, top);
-          break;
-        case 2:
-        case 13:
-          join(top, right);
-          break;
-        case 3:
-        case 12:
-          join(left, right);
-          break;
-        case 4:
-        case 11:
-          join(right, bottom);
-          break;
-        case 6:
-        case 9:
-          join(top, bottom);
-          break;
-        case 7:
-        case 8:
-          join(left, bottom);
-          break;
-        default: {
-          // Opposite corners are above: the middle says whether they hang together.
-          const together = (a + b + c + d) / 4 >= level;
-          if ((above === 5) === together) {
-            join(top, right);
-            join(left, bottom);
-          } else {
-            join(left, top);
-            join(right, bottom);
-          }
-        }
-      }
+/** How far each pixel of a field of width x height is from the nearest line, in pixels; infinite where it is flat. */
+export function distances(
+  field: Float32Array,
+  width: number,
+  height: number,
+  lines: readonly number[],
+): Float32Array {
+  const out = new Float32Array(field.length);
+  const slope = (at: number, step: number, first: boolean, last: boolean) => {
+    const before = first ? at : at - step;
+    const after = last ? at : at + step;
+    return before === after ? 0 : (field[after] - field[before]) / ((after - before) / step);
+  };
+  for (let y = 0, at = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, at++) {
+      const across = slope(at, 1, x === 0, x === width - 1);
+      const down = slope(at, width, y === 0, y === height - 1);
+      let off = Number.POSITIVE_INFINITY;
+      for (const level of lines) off = Math.min(off, Math.abs(field[at] - level));
+      const steep = Math.sqrt(across * across + down * down);
+      out[at] = steep > 0 ? off / steep : Number.POSITIVE_INFINITY;
     }
   }
-  return segments;
+  return out;
 }
 
-/** Draw segments, white within black, to be seen on any colours. */
-export function draw(context: CanvasRenderingContext2D, segments: number[]): void {
-  context.save();
-  context.beginPath();
-  for (let i = 0; i < segments.length; i += 4) {
-    context.moveTo(segments[i], segments[i + 1]);
-    context.lineTo(segments[i + 2], segments[i + 3]);
+/** Draw lines on RGBA pixels where `far` says, white within black to be seen on any colours, from a column on. */
+export function ink(pixels: Uint8ClampedArray, far: Float32Array, width: number, from = 0): void {
+  const cover = (half: number, distance: number) => Math.min(1, Math.max(0, half + 0.5 - distance));
+  for (let at = 0; at < far.length; at++) {
+    if (far[at] >= EDGE + 0.5 || at % width < from) continue;
+    const [white, light] = [cover(LINE, far[at]), 1 - DARK * cover(EDGE, far[at])];
+    for (let i = 4 * at; i < 4 * at + 3; i++) pixels[i] = pixels[i] * light * (1 - white) + 255 * white;
   }
-  context.lineCap = "round";
-  for (const [style, width] of [
-    ["rgb(0 0 0 / 0.6)", 2.4],
-    ["#fff", 1],
-  ] as const) {
-    context.strokeStyle = style;
-    context.lineWidth = width;
-    context.stroke();
-  }
-  context.restore();
 }

@@ -75,9 +75,11 @@ function weights(from: number, to: number) {
   return { low, high, fraction };
 }
 
-/** How strong a place is, from 0 to 1: its distance from zero on its scale. */
+/** How strong a place is, from 0 to 1: its distance from zero, which on a signed scale is either place in the middle. */
 export function magnitude(place: number, signed: boolean): number {
-  return signed ? Math.abs(place / 127.5 - 1) : place / 255;
+  if (!signed) return place / 255;
+  const off = Math.abs(place - 127.5);
+  return off <= 0.5 ? 0 : off / 127.5;
 }
 
 /** Colour places with a table of 256 RGB colours into opaque RGBA pixels. */

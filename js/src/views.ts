@@ -1,7 +1,7 @@
 // The views of a map: the picture, the map over it, the map alone; painted from the model's bytes.
 import { table } from "./colours";
 import type { Comparison } from "./compare";
-import { contour, draw, levels } from "./contours";
+import { distances, ink, levels } from "./contours";
 import { h } from "./dom";
 import { bytes, type Maps, type Model, type View } from "./model";
 import { blend, colour, short, upscale } from "./paint";
@@ -33,7 +33,8 @@ export class Views {
   private readonly scratch = h("canvas");
   private places: Float32Array = new Float32Array();
   private outdated = true;
-  private lines: number[][] | null = null;
+  /** How far each pixel is from a contour line; worked out when first one is drawn. */
+  private far: Float32Array | null = null;
   private at: Place | null = null;
 
   constructor(
@@ -115,7 +116,7 @@ export class Views {
 
   private scale(): void {
     this.outdated = false;
-    this.lines = null;
+    this.far = null;
     const [height, width] = this.model.get("size");
     const [rows, columns] = this.model.get("shape");
     const map = { values: bytes(this.model.get("values")), width: columns, height: rows };
@@ -139,13 +140,7 @@ export class Views {
       const { pixels } = shelf;
       const { kind } = shelf.view;
       this.fill(pixels, kind, comparison);
-      shelf.surface.paint(width, height, (context) => {
-        context.putImageData(pixels, 0, 0);
-        const bare = kind === "picture" || (kind === "overlay" && comparison.bare);
-        if (bare || !this.mapped || !this.model.get("contours")) return;
-        const from = kind === "overlay" ? comparison.split * width : 0;
-        this.outline(context, from, width, height);
-      });
+      shelf.surface.paint(width, height, (context) => context.putImageData(pixels, 0, 0));
     }
   }
 
@@ -156,11 +151,16 @@ export class Views {
     else data.fill(0);
     if (!this.mapped || kind === "picture" || (kind === "overlay" && comparison.bare)) return;
     const colours = table(this.model);
-    if (kind === "map") return colour(this.places, colours, data);
+    if (kind === "map") {
+      colour(this.places, colours, data);
+      this.outline(pixels, 0);
+      return;
+    }
     const signed = this.model.get("low") < 0;
     const [opacity, threshold] = [this.model.get("opacity"), this.model.get("threshold")];
     blend(data, this.places, colours, signed, opacity, threshold);
     const bare = Math.round(comparison.split * width);
+    this.outline(pixels, bare);
     if (!bare || !picture) return;
     for (let row = 0; row < height; row++) {
       const from = 4 * row * width;
@@ -168,16 +168,12 @@ export class Views {
     }
   }
 
-  /** Draw contour lines, to the right of an edge. */
-  private outline(context: CanvasRenderingContext2D, from: number, width: number, height: number): void {
-    const signed = this.model.get("low") < 0;
-    this.lines ??= levels(signed).map((level) => contour(this.places, width, height, level));
-    context.save();
-    context.beginPath();
-    context.rect(from, 0, width - from, height);
-    context.clip();
-    for (const line of this.lines) draw(context, line);
-    context.restore();
+  /** Draw contour lines if they are asked for, from a column on. */
+  private outline(pixels: ImageData, from: number): void {
+    if (!this.model.get("contours")) return;
+    const { width, height } = pixels;
+    this.far ??= distances(this.places, width, height, levels(this.model.get("low") < 0));
+    ink(pixels.data, this.far, width, from);
   }
 
   /** The pixel of the picture under the cursor. */

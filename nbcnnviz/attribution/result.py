@@ -82,7 +82,14 @@ class Attribution:
         return upscaled(self.values, self.trace.size)
 
     def overlay(
-        self, picture: int = 0, *, opacity: float = 0.6, threshold: float = 0.0, colours: str | None = None
+        self,
+        picture: int = 0,
+        *,
+        opacity: float = 0.6,
+        threshold: float = 0.0,
+        colours: str | None = None,
+        contours: bool = False,
+        split: float = 0.0,
     ) -> Image.Image:
         """The heat map over the picture as the network saw it.
 
@@ -96,9 +103,13 @@ class Attribution:
             Places weaker than this share of the strongest are left out.
         colours
             A colour map's name. Default: ``"inferno"``, or a diverging one for a signed map.
+        contours
+            Whether there are lines where the map is a quarter, half and three quarters of its scale's end.
+        split
+            The share of the width, from the left, where the picture shows alone.
         """
-        shown = self.trace.pictures[picture]
-        return overlay(shown, self.values[picture], opacity=opacity, threshold=threshold, colours=colours)
+        look = {"opacity": opacity, "threshold": threshold, "colours": colours, "contours": contours, "split": split}
+        return overlay(self.trace.pictures[picture], self.values[picture], **look)  # type: ignore[arg-type]
 
     def save(self, path: str | PathLike[str], picture: int = 0) -> None:
         """Write the overlay as a picture, or the raw values as an array, by the ending: ``.png`` ..., or ``.npy``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from nbcnnviz.render.colours import default_for, lookup_table
+from nbcnnviz.render.contours import inked
 
 _PIXELWISE = 64
 _QUANTILE = 0.99
@@ -91,18 +93,38 @@ def overlay(
     opacity: float = 0.6,
     threshold: float = 0.0,
     colours: str | None = None,
+    contours: bool = False,
+    split: float = 0.0,
 ) -> Image.Image:
     """A map (C, h, w) over a picture.
 
     ``opacity`` is that of the map at its strongest; it falls with the magnitude, so that where the map is zero the
-    picture shows unchanged; places weaker than ``threshold``, a share of the strongest, are left out.
+    picture shows unchanged; places weaker than ``threshold``, a share of the strongest, are left out. ``contours`` are
+    lines where the map is a quarter, half and three quarters of its scale's end; left of ``split``, a share of the
+    width, the picture shows alone.
     """
-    size = (picture.height, picture.width)
-    native = flat(values[None]).unsqueeze(1)
-    scale, map_ = Scale.to_show(native[0, 0]), upscaled(native, size)[0, 0]
+    native = flat(values[None])[0]
+    scale = Scale.to_show(native)
     if scale.high == 0:
         return picture.copy()
-    strength = (map_.abs() / scale.high).clamp(0, 1)
-    alpha = torch.where(strength < threshold, 0, strength * opacity).cpu().numpy()[..., None]
-    pixels = np.asarray(picture, np.float32) * (1 - alpha) + coloured(map_, scale, colours) * alpha
+    bare = np.asarray(picture, np.float64)
+    # Of the bytes that travel to a browser, so that it shows these very pixels.
+    travelling = torch.from_numpy(to_bytes(native, scale)).double()
+    places = upscaled(travelling[None, None], (picture.height, picture.width))[0, 0].float().numpy().astype(np.float64)
+    strength = _strength(places, scale.signed)
+    alpha = np.where(strength < threshold, 0, strength * opacity)[..., None]
+    table = lookup_table(colours or default_for(scale.signed))
+    pixels = bare * (1 - alpha) + table[(places + 0.5).astype(np.uint8)] * alpha
+    if contours:
+        pixels = inked(pixels, places, scale.signed)
+    edge = math.floor(split * picture.width + 0.5)
+    pixels[:, :edge] = bare[:, :edge]
     return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def _strength(places: np.ndarray, signed: bool) -> np.ndarray:
+    """How strong places on a scale are, 0 to 1; on a signed one, zero is either of the two in the middle."""
+    if not signed:
+        return places / 255
+    off = np.abs(places - 127.5)
+    return np.where(off <= 0.5, 0, off / 127.5)

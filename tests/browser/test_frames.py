@@ -218,6 +218,35 @@ def test_contour_lines_are_drawn_on_the_overlay_and_the_map_alone(sheet, plain):
     assert sheet.kernel("maps.contours")
 
 
+def test_python_exports_the_very_pixels_that_are_seen(sheet, plain):
+    """Signed and unsigned, coarse and fine, with every setting: within 2 of 255."""
+    sheet.run(
+        "import io, numpy as np\n"
+        "from nbcnnviz.render import default_for, overlay\n"
+        "def fine(signed):\n"
+        "    y, x = torch.meshgrid(torch.arange(90.), torch.arange(70.), indexing='ij')\n"
+        "    wave = torch.sin(x / 9) * torch.cos(y / 13)\n"
+        "    return wave if signed else wave.abs()\n"
+    )
+    sheet.run("was = maps.colours")
+    for map_ in ("values", "values - 5", "fine(False)", "fine(True)"):
+        sheet.run(f"map_ = ({map_}).float(); maps.show_map(map_, Scale.to_show(map_), default_for(bool((map_ < 0).any())))")
+        for look in (
+            {"contours": True},
+            {"opacity": 0.3, "threshold": 0.4},
+            {"contours": True, "threshold": 0.2, "split": 0.37, "opacity": 1.0},
+        ):
+            look = {"opacity": 0.7, "threshold": 0.0, "contours": False, **look}
+            sheet.run(f"maps.set_trait('compare', {'split' if 'split' in look else 'overlay'!r})")
+            sheet.run(f"look = {look}\nfor name, value in look.items(): setattr(maps, name, value)")
+            rest(sheet, 60)
+            shown = pixels_of_maps(sheet)[1]
+            sheet.run("made = overlay(Image.open(io.BytesIO(maps.picture)), map_[None], colours=maps.colours, **look)")
+            made = np.array(sheet.kernel("np.asarray(made).tolist()"), np.int16)
+            assert np.abs(shown - made).max() <= 2, (map_, look)
+    sheet.run("maps.show_map(values, Scale.of(values), was)")
+
+
 def test_a_split_shows_the_picture_on_its_left_and_moves_by_mouse_and_keys(sheet, plain):
     picture, overlay, _ = pixels_of_maps(sheet)
     sheet.page.get_by_label("Compare").select_option("split")

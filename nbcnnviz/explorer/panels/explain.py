@@ -77,15 +77,13 @@ class ExplainPanel(Panel):
         if self.result is None:
             raise NbcnnvizError("There is no map to save yet: wait for the explorer, with ex.wait().")
         frame, values = self.widget, self.result.values[0].detach().float().cpu().numpy()
-        overlay = self.result.overlay(opacity=frame.opacity, threshold=frame.threshold, colours=frame.colours)
-        write(path, overlay, {"values": values, "heatmap": self.result.heatmap}, frame.caption, code)
+        write(path, self._overlay(self.result), {"values": values, "heatmap": self.result.heatmap}, frame.caption, code)
 
     def preview(self) -> Image.Image | None:
         """The picture and the overlay as it is set, side by side."""
         if self.result is None:
             return None
-        frame, picture = self.widget, self.result.trace.pictures[0]
-        overlay = self.result.overlay(opacity=frame.opacity, threshold=frame.threshold, colours=frame.colours)
+        picture, overlay = self.result.trace.pictures[0], self._overlay(self.result)
         both = Image.new("RGB", (2 * picture.width + 8, picture.height), "white")
         both.paste(picture)
         both.paste(overlay, (picture.width + 8, 0))
@@ -108,6 +106,13 @@ class ExplainPanel(Panel):
         options = "".join(f", {name}={value!r}" for name, value in s.options.items())
         lines.append(f"result = nv.attribute(net, {image}, method={s.method!r}, target={explained}{layer}{options})")
         return lines
+
+    def _overlay(self, result: Attribution) -> Image.Image:
+        """The overlay as it is set on the screen."""
+        frame = self.widget
+        split = frame.split if frame.compare == "split" else 0.0
+        look = {name: getattr(frame, name) for name in ("opacity", "threshold", "colours", "contours")}
+        return result.overlay(**look, split=split)
 
     def _mark_strongest(self, map_: Tensor, height: int, width: int) -> None:
         """Ring the place where the map is strongest."""
