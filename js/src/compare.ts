@@ -1,4 +1,4 @@
-// How the overlay is compared with the picture: the map laid over it, in turns with it, or beside it at a line that moves.
+// How the overlay is compared with the picture, or with an overlay that was pinned: in turns, or at a line that moves.
 import { h } from "./dom";
 import { follow, type Maps, type Model } from "./model";
 import type { Zoom } from "./zoom";
@@ -8,9 +8,9 @@ export const COMPARE = ["overlay", "blink", "split"];
 const TURN = 700;
 
 export class Comparison {
-  /** Whether the picture alone is shown in place of the overlay. */
+  /** Whether what it is compared with is shown in place of the overlay. */
   bare = false;
-  /** The line between picture and overlay. */
+  /** The line between the two. */
   readonly divider = h("div", {
     class: "nbv-divider",
     role: "slider",
@@ -41,12 +41,12 @@ export class Comparison {
     return this.model.get("compare");
   }
 
-  /** The share of the picture, from the left, that shows without the map. */
+  /** The share, from the left, that shows what the overlay is compared with. */
   get split(): number {
     return this.mode === "split" ? this.model.get("split") : 0;
   }
 
-  /** Show the picture in place of the overlay, or the overlay again. */
+  /** Show what it is compared with in place of the overlay, or the overlay again. */
   flip(): void {
     this.bare = !this.bare;
     this.changed();

@@ -40,11 +40,11 @@ export function distances(
   return out;
 }
 
-/** Draw lines on RGBA pixels where `far` says, white within black to be seen on any colours, from a column on. */
-export function ink(pixels: Uint8ClampedArray, far: Float32Array, width: number, from = 0): void {
+/** Draw lines on RGBA pixels where `far` says, white within black to be seen on any colours. */
+export function ink(pixels: Uint8ClampedArray, far: Float32Array): void {
   const cover = (half: number, distance: number) => Math.min(1, Math.max(0, half + 0.5 - distance));
   for (let at = 0; at < far.length; at++) {
-    if (far[at] >= EDGE + 0.5 || at % width < from) continue;
+    if (far[at] >= EDGE + 0.5) continue;
     const [white, light] = [cover(LINE, far[at]), 1 - DARK * cover(EDGE, far[at])];
     for (let i = 4 * at; i < 4 * at + 3; i++) pixels[i] = pixels[i] * light * (1 - white) + 255 * white;
   }

@@ -51,7 +51,7 @@ export function help(
   signal: AbortSignal,
 ): { element: HTMLElement; open: () => void } {
   const list = h("dl", {});
-  const close = h("button", { type: "button" }, "Close");
+  const close = h("button", { type: "button", title: "Close the list (Escape)" }, "Close");
   const element = h(
     "dialog",
     { class: "nbv-keys", "aria-label": "Keys" },

@@ -31,19 +31,30 @@ export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSig
     comparison.place();
   };
   const caption = h("div", { class: "nbv-caption" });
+  const likeness = h("div", { class: "nbv-likeness" });
   const tell = () => {
     caption.textContent = model.get("caption");
+    likeness.textContent = model.get("likeness");
     views.element.setAttribute("aria-label", model.get("caption") || "Map");
   };
   const anew = () => {
     views.outdate();
     repaint();
   };
-  follow(model, ["picture"], () => void views.decode().then(repaint), signal);
-  follow(model, ["values", "shape", "size", "low"], anew, signal);
-  const looks = ["high", "cut", "colours", "opacity", "threshold", "contours", "split"] as const;
+  follow(model, ["picture", "pinned"], () => void views.decode().then(repaint), signal);
+  follow(model, ["values", "shape", "size", "low", "pinned"], anew, signal);
+  const looks = [
+    "high",
+    "cut",
+    "colours",
+    "opacity",
+    "threshold",
+    "contours",
+    "split",
+    "compare_with",
+  ] as const;
   follow(model, [...looks], repaint, signal);
-  follow(model, ["caption"], tell, signal);
+  follow(model, ["caption", "likeness"], tell, signal);
 
   const root = h("section", { class: "nbv-frame", "aria-label": model.get("label") || "Explanation" });
   const figure = () => ({
@@ -64,7 +75,7 @@ export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSig
   root.append(
     h("div", { class: "nbv-head" }, caption, zooming, tools(root, figure, bindings, others, signal)),
     views.element,
-    h("div", { class: "nbv-scale" }, bar.element, views.readout),
+    h("div", { class: "nbv-scale" }, bar.element, views.readout, likeness),
     controls(model, comparison, signal),
   );
   el.append(root);
@@ -106,7 +117,21 @@ export function keysOf(model: Model<Maps>, zoom: Zoom, comparison: Comparison, s
     },
     { keys: ["l"], says: "contour lines", act: contours },
     { keys: ["v"], says: "compare: overlay, blink, split", act: compare },
-    { keys: ["b"], says: "flip between picture and overlay", act: () => comparison.flip() },
+    {
+      keys: ["b"],
+      says: "flip between the overlay and what it is compared with",
+      act: () => comparison.flip(),
+    },
+    ...(pinnable(model)
+      ? [
+          {
+            keys: ["k"],
+            says: "pin this map, to be compared with others",
+            act: () => model.send({ type: "pin" }),
+          },
+          { keys: ["K"], says: "unpin it", act: () => model.send({ type: "unpin" }) },
+        ]
+      : []),
     { keys: ["+", "="], says: "zoom in", act: () => zoom.by(1.5) },
     { keys: ["-"], says: "zoom out", act: () => zoom.by(1 / 1.5) },
     { keys: ["0"], says: "show all of it", act: () => zoom.reset() },
@@ -118,7 +143,12 @@ export function keysOf(model: Model<Maps>, zoom: Zoom, comparison: Comparison, s
   ];
 }
 
-/** Controls that work in the browser alone. */
+/** Whether a map can be pinned: whether there is a view for it. */
+function pinnable(model: Model<Maps>): boolean {
+  return model.get("views").some((view) => view.kind === "pinned");
+}
+
+/** Controls that work in the browser alone; but for pinning, which the kernel does. */
 export function controls(model: Model<Maps>, comparison: Comparison, signal: AbortSignal): HTMLElement {
   const slider = (name: "opacity" | "threshold", label: string, title: string) => {
     const input = h("input", { type: "range", min: "0", max: "1", step: "0.01" });
@@ -135,19 +165,39 @@ export function controls(model: Model<Maps>, comparison: Comparison, signal: Abo
   };
   const compare = h("select", {}, ...COMPARE.map((name) => h("option", { value: name }, name)));
   const lines = h("input", { type: "checkbox" });
-  const flip = button("Flip", "Flip between picture and overlay", "b", () => comparison.flip(), signal);
+  const flip = button("Flip", "Flip between the two", "b", () => comparison.flip(), signal);
+  const other = h(
+    "select",
+    { "aria-label": "Against", title: "What the overlay is compared with" },
+    h("option", { value: "picture" }, "the picture"),
+    h("option", { value: "pinned" }, "the pinned map"),
+  );
+  const pin = button(
+    "Pin",
+    "Keep this map beside those to come",
+    "k",
+    () => model.send({ type: "pin" }),
+    signal,
+  );
+  const unpin = button("Unpin", "Let the pinned map go", "K", () => model.send({ type: "unpin" }), signal);
   const show = () => {
     compare.value = model.get("compare");
     lines.checked = model.get("contours");
     flip.hidden = model.get("compare") !== "blink";
+    const pinned = model.get("pinned").caption !== undefined;
+    other.value = model.get("compare_with");
+    other.hidden = !pinned || model.get("compare") === "overlay";
+    pin.hidden = !pinnable(model);
+    unpin.hidden = !pinned;
   };
-  const save = (name: "compare" | "contours", value: string | boolean) => {
+  const save = (name: "compare" | "compare_with" | "contours", value: string | boolean) => {
     model.set(name, value as never);
     model.save_changes();
   };
   compare.addEventListener("change", () => save("compare", compare.value), { signal });
+  other.addEventListener("change", () => save("compare_with", other.value), { signal });
   lines.addEventListener("change", () => save("contours", lines.checked), { signal });
-  follow(model, ["compare", "contours"], show, signal);
+  follow(model, ["compare", "compare_with", "contours", "pinned"], show, signal);
   show();
   return h(
     "div",
@@ -157,16 +207,19 @@ export function controls(model: Model<Maps>, comparison: Comparison, signal: Abo
     coloursMenu(model, signal),
     h(
       "label",
-      { title: "How the overlay is compared with the picture (v)" },
+      { title: "How the overlay is compared with the picture, or with a map that was pinned (v)" },
       h("span", {}, "Compare"),
       compare,
-      flip,
     ),
+    other,
+    flip,
     h(
       "label",
       { title: "Lines where the map is a quarter, half and three quarters of its scale's end (l)" },
       lines,
       h("span", {}, "Contours"),
     ),
+    pin,
+    unpin,
   );
 }

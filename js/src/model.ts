@@ -37,11 +37,25 @@ export interface Maps extends Front, Coloured {
   contours: boolean;
   compare: string;
   split: number;
+  /** What it is compared with: "picture" or "pinned". */
+  compare_with: string;
   /** In words: what is shown. */
+  caption: string;
+  /** Another map with its picture, to be compared, or nothing; and how like it the map is, in words. */
+  pinned: Partial<Pinned>;
+  likeness: string;
+}
+
+export interface Pinned {
+  picture: DataView;
+  values: DataView;
+  shape: [number, number];
+  low: number;
+  colours: string;
   caption: string;
 }
 
-export type View = { kind: "picture" | "overlay" | "map"; title: string };
+export type View = { kind: "picture" | "overlay" | "map" | "pinned"; title: string };
 
 /** front/status.py */
 export interface Status extends Front {
@@ -51,6 +65,8 @@ export interface Status extends Front {
   steps: number;
   running: boolean;
   error: string;
+  /** What names the picture of the explorer that is kept in the notebook; "" if none is. */
+  still: string;
 }
 
 /** front/tiles.py */

@@ -2,8 +2,10 @@
 import { h } from "./dom";
 import { keys } from "./keys";
 import { follow, type Model, type Status } from "./model";
+import { nameControls } from "./named";
 import { acknowledge } from "./schedule";
 import { onScreen } from "./seen";
+import { hideStill } from "./still";
 
 export function status(model: Model<Status>, el: HTMLElement, signal: AbortSignal): void {
   const line = new StatusLine(model, signal);
@@ -12,6 +14,8 @@ export function status(model: Model<Status>, el: HTMLElement, signal: AbortSigna
   escape(line.element, () => line.ask(), signal);
   acknowledge(line.element, () => model.send({ type: "here" }), signal);
   onScreen(line.element, (view, seen) => model.send({ type: "seen", view, seen }), signal);
+  nameControls(line.element, signal);
+  hideStill(model.get("still"), signal);
   el.append(line.element);
   line.paint();
 }

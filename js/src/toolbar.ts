@@ -17,6 +17,7 @@ export function toolbar(model: Model<Tools>, el: HTMLElement, signal: AbortSigna
     class: "nbv-code",
     readonly: "",
     "aria-label": "Code",
+    title: "The code, to be copied by hand",
     rows: "4",
     hidden: "",
   });

@@ -1,10 +1,10 @@
 // The views of a map: the picture, the map over it, the map alone; painted from the model's bytes.
-import { table } from "./colours";
+import { named, table } from "./colours";
 import type { Comparison } from "./compare";
-import { distances, ink, levels } from "./contours";
 import { h } from "./dom";
+import { beside, decoded, Laid, type Look } from "./laid";
 import { bytes, type Maps, type Model, type View } from "./model";
-import { blend, colour, short, upscale } from "./paint";
+import { short } from "./paint";
 import type { Shown } from "./save";
 import { latest } from "./schedule";
 import { Surface } from "./surface";
@@ -20,6 +20,8 @@ interface Shelf {
   box: HTMLElement;
   /** Frames the place of the map that is pointed at. */
   cell: HTMLElement;
+  element: HTMLElement;
+  title: HTMLElement;
   pixels: ImageData | null;
 }
 
@@ -29,12 +31,10 @@ export class Views {
   /** Take the picture from the model, as pixels; of several that come while one is decoded, the newest. */
   readonly decode: () => Promise<void>;
   private shelves: Shelf[] = [];
-  private picture: ImageData | null = null;
+  private readonly now = new Laid();
+  private readonly pinned = new Laid();
   private readonly scratch = h("canvas");
-  private places: Float32Array = new Float32Array();
   private outdated = true;
-  /** How far each pixel is from a contour line; worked out when first one is drawn. */
-  private far: Float32Array | null = null;
   private at: Place | null = null;
 
   constructor(
@@ -59,13 +59,18 @@ export class Views {
     for (const [i, view] of this.model.get("views").entries()) {
       const box = h("div", { class: "nbv-surface", role: "img", "aria-label": view.title });
       const title = h("figcaption", { title: view.title }, view.title);
+      const element = h("figure", { class: "nbv-view" }, title, h("div", { class: "nbv-stage" }, box));
       const over = h("div", { class: "nbv-marks", "aria-hidden": "true" });
       const cell = h("div", { class: "nbv-cell", "aria-hidden": "true" });
       cell.hidden = true;
-      this.element.append(h("figure", { class: "nbv-view" }, title, h("div", { class: "nbv-stage" }, box)));
+      element.hidden = view.kind === "pinned";
+      this.element.append(element);
       const surface = await Surface.host(manager, references[i] ?? "", box);
-      const marks = marked && view.kind !== "picture" ? await Surface.host(manager, marked, over) : null;
-      this.shelves.push({ view, surface, marks, box, cell, pixels: null });
+      const marks =
+        marked && (view.kind === "overlay" || view.kind === "map")
+          ? await Surface.host(manager, marked, over)
+          : null;
+      this.shelves.push({ view, surface, marks, box, cell, element, title, pixels: null });
       if (this.signal.aborted) {
         surface.remove();
         marks?.remove();
@@ -83,7 +88,7 @@ export class Views {
     gestures(box, this.zoom, signal);
     box.addEventListener("mousemove", (event) => this.hover(event, box), { capture: true, signal });
     box.addEventListener("mouseleave", () => this.point(null), { signal });
-    if (view.kind === "picture") return;
+    if (view.kind === "picture" || view.kind === "pinned") return;
     box.addEventListener(
       "click",
       (event) => {
@@ -95,37 +100,44 @@ export class Views {
   }
 
   private async read(): Promise<void> {
-    const encoded = bytes(this.model.get("picture"));
-    const bitmap = encoded.length ? await createImageBitmap(new Blob([encoded])).catch(() => null) : null;
-    if (!bitmap) {
-      this.picture = null;
-      return;
-    }
-    const { width, height } = bitmap;
-    Object.assign(this.scratch, { width, height });
-    const context = this.scratch.getContext("2d", { willReadFrequently: true });
-    context?.drawImage(bitmap, 0, 0);
-    this.picture = context?.getImageData(0, 0, width, height) ?? null;
-    bitmap.close();
+    const pinned = this.model.get("pinned");
+    this.now.picture = await decoded(bytes(this.model.get("picture")), this.scratch);
+    this.pinned.picture = pinned.picture
+      ? await decoded(bytes(pinned.picture), this.scratch, this.model.get("size"))
+      : null;
   }
 
-  /** Take the map from the model anew before it is painted next: once for a message, however much of the map it changes. */
+  /** Take the maps from the model anew before they are painted next: once for a message, however much it changes. */
   outdate(): void {
     this.outdated = true;
   }
 
   private scale(): void {
     this.outdated = false;
-    this.far = null;
     const [height, width] = this.model.get("size");
-    const [rows, columns] = this.model.get("shape");
-    const map = { values: bytes(this.model.get("values")), width: columns, height: rows };
-    this.places = rows * columns > 0 ? upscale(map, width, height) : new Float32Array();
+    const take = (laid: Laid, values: DataView | null, shape: [number, number], low: number) =>
+      laid.take({ values: bytes(values), width: shape[1], height: shape[0] }, low < 0, width, height);
+    take(this.now, this.model.get("values"), this.model.get("shape"), this.model.get("low"));
+    const { values, shape, low } = this.model.get("pinned");
+    take(this.pinned, values ?? null, shape ?? [0, 0], low ?? 0);
   }
 
   private get mapped(): boolean {
     const [height, width] = this.model.get("size");
-    return this.places.length > 0 && this.places.length === width * height;
+    return this.now.covers(width, height);
+  }
+
+  private look(): Look {
+    const { model } = this;
+    const [opacity, threshold] = [model.get("opacity"), model.get("threshold")];
+    return { colours: table(model), opacity, threshold, contours: model.get("contours") };
+  }
+
+  /** As the map now; but a signed one and one that is not are never in the same colours. */
+  private lookOfPinned(): Look {
+    const { low, colours } = this.model.get("pinned");
+    const alike = (low ?? 0) < 0 === this.model.get("low") < 0;
+    return { ...this.look(), ...(alike ? {} : { colours: named(this.model, colours ?? "") }) };
   }
 
   /** Paint every view from what is held; asks nothing of the kernel. */
@@ -134,46 +146,44 @@ export class Views {
     if (!width || !height) return;
     if (this.outdated) this.scale();
     for (const shelf of this.shelves) {
+      if (shelf.view.kind === "pinned" && !this.unveil(shelf)) continue;
       if (shelf.pixels?.width !== width || shelf.pixels.height !== height) {
         shelf.pixels = new ImageData(width, height);
       }
       const { pixels } = shelf;
-      const { kind } = shelf.view;
-      this.fill(pixels, kind, comparison);
+      this.fill(pixels, shelf.view.kind, comparison);
       shelf.surface.paint(width, height, (context) => context.putImageData(pixels, 0, 0));
     }
   }
 
+  /** Show the view of a pinned map, if there is one. */
+  private unveil({ element, title, box }: Shelf): boolean {
+    const { caption } = this.model.get("pinned");
+    element.hidden = caption === undefined;
+    title.textContent = title.title = `Pinned: ${caption}`;
+    box.setAttribute("aria-label", title.title);
+    return !element.hidden;
+  }
+
   private fill(pixels: ImageData, kind: View["kind"], comparison: Comparison): void {
-    const { width, height, data } = pixels;
-    const picture = this.picture?.width === width && this.picture.height === height ? this.picture : null;
-    if (kind !== "map" && picture) data.set(picture.data);
-    else data.fill(0);
-    if (!this.mapped || kind === "picture" || (kind === "overlay" && comparison.bare)) return;
-    const colours = table(this.model);
-    if (kind === "map") {
-      colour(this.places, colours, data);
-      this.outline(pixels, 0);
-      return;
-    }
-    const signed = this.model.get("low") < 0;
-    const [opacity, threshold] = [this.model.get("opacity"), this.model.get("threshold")];
-    blend(data, this.places, colours, signed, opacity, threshold);
-    const bare = Math.round(comparison.split * width);
-    this.outline(pixels, bare);
-    if (!bare || !picture) return;
-    for (let row = 0; row < height; row++) {
-      const from = 4 * row * width;
-      data.set(picture.data.subarray(from, from + 4 * bare), from);
+    if (kind === "picture") this.now.bare(pixels);
+    else if (kind === "map") this.now.map(pixels, this.look());
+    else if (kind === "pinned") this.pinned.overlay(pixels, this.lookOfPinned());
+    else if (comparison.bare) this.other(pixels);
+    else {
+      this.now.overlay(pixels, this.look());
+      const edge = Math.round(comparison.split * pixels.width);
+      if (!edge) return;
+      const other = new ImageData(pixels.width, pixels.height);
+      if (this.other(other)) beside(other, pixels, edge);
     }
   }
 
-  /** Draw contour lines if they are asked for, from a column on. */
-  private outline(pixels: ImageData, from: number): void {
-    if (!this.model.get("contours")) return;
-    const { width, height } = pixels;
-    this.far ??= distances(this.places, width, height, levels(this.model.get("low") < 0));
-    ink(pixels.data, this.far, width, from);
+  /** Fill with what the overlay is compared with. */
+  private other(pixels: ImageData): boolean {
+    if (this.model.get("compare_with") === "picture") return this.now.bare(pixels);
+    this.pinned.overlay(pixels, this.lookOfPinned());
+    return true;
   }
 
   /** The pixel of the picture under the cursor. */
@@ -204,7 +214,7 @@ export class Views {
 
   private tell(x: number, y: number): void {
     const { low, high } = { low: this.model.get("low"), high: this.model.get("high") };
-    const value = low + (this.places[y * this.model.get("size")[1] + x] / 255) * (high - low);
+    const value = low + (this.now.places[y * this.model.get("size")[1] + x] / 255) * (high - low);
     this.readout.textContent = `x ${x}  y ${y}  value ${short(value)}`;
   }
 
@@ -268,7 +278,8 @@ export class Views {
     const [height, width] = this.model.get("size");
     if (!width || !height) return [];
     const size = 336;
-    return this.shelves.map(({ view, surface, marks }) => {
+    const seen = this.shelves.filter(({ element }) => !element.hidden);
+    return seen.map(({ title, surface, marks }) => {
       const canvas = h("canvas", {
         width: `${size * 2}`,
         height: `${Math.round((size * 2 * height) / width)}`,
@@ -278,7 +289,12 @@ export class Views {
       for (const layer of [surface, marks]) {
         if (layer) context?.drawImage(layer.canvas, -this.zoom.x * across, -this.zoom.y * down, across, down);
       }
-      return { title: view.title, canvas, width: size, height: Math.round((size * height) / width) };
+      return {
+        title: title.textContent ?? "",
+        canvas,
+        width: size,
+        height: Math.round((size * height) / width),
+      };
     });
   }
 }

@@ -12,6 +12,10 @@ const MAPS = {
   contours: false,
   compare: "overlay",
   split: 0.5,
+  compare_with: "picture",
+  pinned: {},
+  likeness: "",
+  views: [{ kind: "overlay", title: "Overlay" }],
   colours: "grey",
   colour_names: ["grey", "other"],
   colour_tables: new DataView(new ArrayBuffer(1536)),
@@ -69,6 +73,52 @@ describe("controls", () => {
       expect(label.title).toMatch(/\(\w(, \w)?\)$/);
       expect(label.querySelector("input, select")).not.toBeNull();
     }
+  });
+});
+
+describe("pinning", () => {
+  const PINNABLE = { ...MAPS, views: [...MAPS.views, { kind: "pinned", title: "Pinned" }] };
+  const found = (bar: HTMLElement) => ({
+    pin: bar.querySelector<HTMLElement>("[aria-label^=Keep]") as HTMLElement,
+    unpin: bar.querySelector<HTMLElement>("[aria-label^=Let]") as HTMLElement,
+    other: bar.querySelector<HTMLSelectElement>("[aria-label='Against']") as HTMLSelectElement,
+  });
+
+  it("is offered where there is a view for it, and what is pinned can be let go", () => {
+    const plain = model(MAPS);
+    expect(found(controls(as(plain), comparison(plain), forever)).pin.hidden).toBe(true);
+    const m = model(PINNABLE);
+    const { pin, unpin } = found(controls(as(m), comparison(m), forever));
+    expect([pin.hidden, unpin.hidden]).toEqual([false, true]);
+    pin.click();
+    m.set("pinned", { caption: "a map" });
+    expect(unpin.hidden).toBe(false);
+    unpin.click();
+    expect(m.send.mock.calls).toEqual([[{ type: "pin" }], [{ type: "unpin" }]]);
+  });
+
+  it("lets the reader choose what to compare with, once there is a choice", () => {
+    const m = model({ ...PINNABLE, compare: "split" });
+    const { other } = found(controls(as(m), comparison(m), forever));
+    expect(other.hidden).toBe(true);
+    m.set("pinned", { caption: "a map" });
+    m.set("compare_with", "pinned");
+    expect([other.hidden, other.value]).toEqual([false, "pinned"]);
+    other.value = "picture";
+    other.dispatchEvent(new Event("change"));
+    expect(m.get("compare_with")).toBe("picture");
+    m.set("compare", "overlay");
+    expect(other.hidden).toBe(true);
+  });
+
+  it("has keys, but not where there is no view for it", () => {
+    const keysOn = (m: ReturnType<typeof model>) => {
+      const act = bind(keysOf(as(m), new Zoom(() => {}), comparison(m), () => {}));
+      for (const key of ["k", "K"]) act(new KeyboardEvent("keydown", { key }));
+      return m.send.mock.calls.map(([{ type }]) => type);
+    };
+    expect(keysOn(model(PINNABLE))).toEqual(["pin", "unpin"]);
+    expect(keysOn(model(MAPS))).toEqual([]);
   });
 });
 

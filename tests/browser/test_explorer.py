@@ -216,6 +216,36 @@ def test_a_fast_drag_over_layers_ends_on_the_last_with_no_queue_behind(sheet):
     assert last in sheet.caption()
 
 
+def test_a_map_is_pinned_compared_with_another_and_let_go(sheet, artifacts):
+    page = sheet.page
+    sheet.run("ex.selection.image = 'chelsea'; ex.selection.layer = 'blocks.4'; ex.selection.target = 281")
+    sheet.settle()
+    first, caption = pixels(sheet, 1), sheet.caption()
+    page.get_by_role("button", name="Keep this map").click()
+    page.wait_for_function("document.querySelectorAll('.nbv-view:not([hidden])').length === 4")
+    sheet.run("ex.selection.target = 8")
+    sheet.settle()
+    assert page.locator(".nbv-view").nth(3).inner_text() == f"Pinned: {caption}"
+    assert np.abs(pixels(sheet, 3) - first).max() <= 2
+    overlay = pixels(sheet, 1).reshape(224, 224, 4)
+    page.get_by_label("Compare").select_option("split")
+    page.wait_for_timeout(200)
+    both = pixels(sheet, 1).reshape(224, 224, 4)
+    assert np.abs(both[:, :112] - first.reshape(224, 224, 4)[:, :112]).max() <= 2
+    assert (both[:, 112:] == overlay[:, 112:]).all()
+    said = sheet.kernel("ex.panels['explain'].pinned.likeness(ex.result.values[0])")
+    assert page.locator(".nbv-likeness").inner_text() == f"Rank correlation with the pinned map: {said:.2f}"
+    page.screenshot(path=artifacts / "pinned.png")
+    page.get_by_label("Against").select_option("picture")
+    page.wait_for_timeout(200)
+    bare = pixels(sheet, 1).reshape(224, 224, 4)
+    assert (bare[:, :112] == pixels(sheet, 0).reshape(224, 224, 4)[:, :112]).all()
+    page.get_by_label("Compare").select_option("overlay")
+    page.get_by_role("button", name="Let the pinned map go").click()
+    page.wait_for_function("document.querySelectorAll('.nbv-view:not([hidden])').length === 3")
+    assert not sheet.error()
+
+
 def test_the_page_comes_back_after_a_reload(sheet):
     before = [pixels(sheet, view) for view in range(3)]
     sheet.command("docmanager:save")
@@ -240,7 +270,7 @@ def test_screenshots(sheet, artifacts, width, dark):
     sheet.page.screenshot(path=artifacts / f"explorer-{width}-{'dark' if dark else 'light'}.png")
     frame = sheet.page.locator(".nbv-frame").bounding_box()
     assert frame["x"] + frame["width"] <= width
-    for canvas in sheet.page.locator(".nbv-surface").all():
+    for canvas in sheet.page.locator(".nbv-surface:visible").all():
         box = canvas.bounding_box()
         assert box["width"] > 120
         assert abs(box["width"] - box["height"]) < 2

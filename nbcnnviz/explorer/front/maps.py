@@ -19,12 +19,15 @@ VIEWS = (
     {"kind": "overlay", "title": "Overlay"},
     {"kind": "map", "title": "Map"},
 )
+PINNED = {"kind": "pinned", "title": "Pinned"}
+"""A view of the overlay that was pinned; shown as long as there is one."""
 
 
 class MapFrame(Front, Coloured):
     """Three views of one map, with colour bar, opacity, threshold and the value under the cursor.
 
-    Event ``"pixel"``: the reader clicked a place, ``{"row": ..., "column": ...}`` of the map.
+    Event ``"pixel"``: the reader clicked a place, ``{"row": ..., "column": ...}`` of the map. Where there is a view for a
+    pinned map also ``"pin"`` and ``"unpin"``.
     """
 
     kind = t.Unicode("maps").tag(sync=True)
@@ -43,7 +46,10 @@ class MapFrame(Front, Coloured):
     contours = t.Bool(False).tag(sync=True)  # lines at quarters of the scale
     compare = t.Enum(("overlay", "blink", "split"), "overlay").tag(sync=True)  # of the overlay with the picture
     split = t.Float(0.5).tag(sync=True)  # the share, from the left, where the picture shows without the map
+    compare_with = t.Enum(("picture", "pinned"), "picture").tag(sync=True)  # what is shown in its place
     caption = t.Unicode("").tag(sync=True)
+    pinned = t.Dict().tag(sync=True)  # of another map: picture, values, shape, low, colours, caption
+    likeness = t.Unicode("").tag(sync=True)  # of the two maps, in words
 
     def __init__(self, **traits: Any) -> None:
         views = traits.get("views", VIEWS)
@@ -68,6 +74,24 @@ class MapFrame(Front, Coloured):
             self.values, self.shape = to_bytes(values, scale).tobytes(), list(values.shape)
             self.low, self.high, self.cut = scale.low, scale.high, scale.cut
             self.colours = colours
+
+    def pin(self, picture: Image.Image, values: Tensor, scale: Scale, colours: str, caption: str) -> None:
+        """Show a map (h, w) over its picture beside those to come, and compare them with it."""
+        with self.hold_sync():
+            self.pinned = {
+                "picture": encoded(picture),
+                "values": to_bytes(values, scale).tobytes(),
+                "shape": list(values.shape),
+                "low": scale.low,
+                "colours": colours,
+                "caption": caption,
+            }
+            self.compare_with = "pinned"
+
+    def unpin(self) -> None:
+        """Show no pinned map."""
+        with self.hold_sync():
+            self.pinned, self.likeness, self.compare_with = {}, "", "picture"
 
     def mark(self, draw: Draw) -> None:
         """Draw over the overlay and the map, in the picture's pixels, in place of what was marked before."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -14,9 +16,43 @@ from nbcnnviz.core.errors import NbcnnvizError
 from nbcnnviz.core.targets import ClassScore
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import MapFrame, ring
+from nbcnnviz.explorer.front.maps import PINNED, VIEWS
 from nbcnnviz.explorer.panels.panel import Panel, Request
 from nbcnnviz.explorer.panels.saving import FORMATS, write
-from nbcnnviz.render import Scale, default_for, flat
+from nbcnnviz.render import Scale, default_for, flat, overlay, upscaled
+
+
+@dataclass(frozen=True, eq=False)
+class Pinned:
+    """A map kept to be compared with others, and nothing of the trace that it came from.
+
+    Attributes
+    ----------
+    picture : PIL.Image.Image
+        What it explains, as the network saw it.
+    values : Tensor
+        The values (C, h, w), in the memory of the CPU.
+    caption : str
+        What it is, in words.
+    colours : str
+        The colour map that it had.
+    """
+
+    picture: Image.Image
+    values: Tensor
+    caption: str
+    colours: str
+
+    def likeness(self, values: Tensor) -> float:
+        """Spearman's rank correlation with another map (C, h, w), both at the finer of their sizes; NaN if one is flat."""
+        from scipy.stats import spearmanr  # it takes its time to import
+
+        maps = [flat(v[None]).nan_to_num(0, 0, 0).cpu() for v in (self.values, values)]
+        size = max(m.shape[1] for m in maps), max(m.shape[2] for m in maps)
+        first, second = (upscaled(m[None], size).numpy().ravel() for m in maps)
+        if np.ptp(first) == 0 or np.ptp(second) == 0:
+            return float("nan")
+        return float(spearmanr(first, second).statistic)
 
 
 class ExplainPanel(Panel):
@@ -26,6 +62,8 @@ class ExplainPanel(Panel):
     ----------
     result : Attribution or None
         What is on screen.
+    pinned : Pinned or None
+        The map that stays beside it, to be compared.
     """
 
     name = "explain"
@@ -36,8 +74,11 @@ class ExplainPanel(Panel):
 
     def __init__(self, *links: Any) -> None:
         super().__init__(*links)
-        self.widget = MapFrame(label="Explanation")
+        self.widget = MapFrame(label="Explanation", views=[*VIEWS, PINNED])
+        self.widget.on("pin", lambda _: self.attempt(self.pin))
+        self.widget.on("unpin", lambda _: self.unpin())
         self.result: Attribution | None = None
+        self.pinned: Pinned | None = None
         self._signed: bool | None = None
         self._colours: dict[bool | None, str] = {}
 
@@ -67,17 +108,50 @@ class ExplainPanel(Panel):
         with self.widget.hold_sync():
             self.widget.show_map(map_, scale, colours)
             self.widget.caption = self._caption(frame) + _remark(map_, scale)
+            self._liken()
         if scale.high > 0:
             self._mark_strongest(map_, *frame.trace.size)
         else:
             self.widget.unmark()
+
+    def pin(self) -> None:
+        """Keep the map on screen beside those to come, in place of the one that was kept before.
+
+        Raises
+        ------
+        NbcnnvizError
+            If there is no map yet.
+        """
+        result, frame = self.result, self.widget
+        if result is None:
+            raise NbcnnvizError("There is no map to pin yet: wait for the explorer, with ex.wait().")
+        picture, values = result.trace.pictures[0], result.values[0].detach().float().cpu()
+        self.pinned = Pinned(picture, values, frame.caption, frame.colours)
+        map_ = flat(values[None])[0]
+        with frame.hold_sync():
+            frame.pin(picture, map_, Scale.to_show(map_), frame.colours, frame.caption)
+            self._liken()
+
+    def unpin(self) -> None:
+        """Let the pinned map go."""
+        self.pinned = None
+        self.widget.unpin()
+
+    def _liken(self) -> None:
+        """Say how like the pinned map the one on screen is."""
+        if self.pinned is not None and self.result is not None:
+            found = self.pinned.likeness(self.result.values[0].detach().float())
+            self.widget.likeness = "" if np.isnan(found) else f"Rank correlation with the pinned map: {found:.2f}"
 
     def save(self, path: str | PathLike[str], code: str = "") -> None:
         """Write the overlay as it is set (``.png``, ``.jpg``, ``.svg``), the raw values (``.npy``, ``.npz``) or a page."""
         if self.result is None:
             raise NbcnnvizError("There is no map to save yet: wait for the explorer, with ex.wait().")
         frame, values = self.widget, self.result.values[0].detach().float().cpu().numpy()
-        write(path, self._overlay(self.result), {"values": values, "heatmap": self.result.heatmap}, frame.caption, code)
+        arrays = {"values": values, "heatmap": self.result.heatmap}
+        if self.pinned is not None:
+            arrays["pinned"] = self.pinned.values.numpy()
+        write(path, self._overlay(self.result), arrays, frame.caption, code)
 
     def preview(self) -> Image.Image | None:
         """The picture and the overlay as it is set, side by side."""
@@ -108,11 +182,15 @@ class ExplainPanel(Panel):
         return lines
 
     def _overlay(self, result: Attribution) -> Image.Image:
-        """The overlay as it is set on the screen."""
-        frame = self.widget
+        """The overlay as it is set on the screen, beside what it is compared with if that is split."""
+        frame, pinned = self.widget, self.pinned
+        look = {name: getattr(frame, name) for name in ("opacity", "threshold", "contours")}
         split = frame.split if frame.compare == "split" else 0.0
-        look = {name: getattr(frame, name) for name in ("opacity", "threshold", "colours", "contours")}
-        return result.overlay(**look, split=split)
+        made = result.overlay(**look, colours=frame.colours, split=split)
+        if split and pinned is not None and frame.compare_with == "pinned":
+            beside = overlay(pinned.picture, pinned.values, **look, colours=pinned.colours).resize(made.size)
+            made.paste(beside.crop((0, 0, int(split * made.width + 0.5), made.height)))
+        return made
 
     def _mark_strongest(self, map_: Tensor, height: int, width: int) -> None:
         """Ring the place where the map is strongest."""

@@ -1,0 +1,55 @@
+// What ipywidgets leaves out for those who do not see or do not use a mouse: it gives a control's label and tooltip to
+// the label alone, names no slider's handle, and says of no button whether it is pressed.
+
+/** Name the ipywidgets controls of the explorer or panel that `line` is in, now and whenever they change. */
+export function nameControls(line: HTMLElement, signal: AbortSignal): void {
+  let root: Element | null = null;
+  let due = 0;
+  const act = () => {
+    due = 0;
+    if (!signal.aborted && root) name(root);
+  };
+  const observer = new MutationObserver(() => {
+    due ||= requestAnimationFrame(act);
+  });
+  const begin = () => {
+    if (signal.aborted) return;
+    root = line.isConnected ? line.closest(".nbcnnviz") : null;
+    if (!root) {
+      if (!line.isConnected) setTimeout(begin, 200); // it is put into the page after it is made
+      return;
+    }
+    observer.observe(root, { subtree: true, childList: true, attributeFilter: ["class", "title"] });
+    act();
+  };
+  requestAnimationFrame(begin);
+  signal.addEventListener("abort", () => observer.disconnect());
+}
+
+const CONTROLS = "input, select, textarea, [role=slider], .widget-readout[contenteditable]";
+
+/** Give the controls within `root` names and tooltips. */
+export function name(root: Element): void {
+  for (const label of root.querySelectorAll<HTMLElement>("label.widget-label")) {
+    const words = label.textContent?.trim() ?? "";
+    for (const control of label.parentElement?.querySelectorAll<HTMLElement>(CONTROLS) ?? []) {
+      const says = label.title || control.title;
+      const place = control.closest<HTMLElement>(".slider-container") ?? control;
+      const written = control.classList.contains("widget-readout");
+      if (written) put(control, "role", "textbox");
+      // A label that can be seen names a field by itself.
+      if (!words || written || control.matches("[role=slider]")) {
+        put(control, "aria-label", `${words || says}${written ? ", as a number" : ""}`);
+      }
+      put(place, "title", says || words);
+    }
+  }
+  for (const button of root.querySelectorAll(".widget-toggle-button")) {
+    put(button, "aria-pressed", String(button.classList.contains("mod-active")));
+  }
+}
+
+/** Set an attribute, if it is to say something else. */
+function put(element: Element, attribute: string, value: string): void {
+  if (value && element.getAttribute(attribute) !== value) element.setAttribute(attribute, value);
+}
