@@ -77,8 +77,8 @@ class Controls:
         self.explain = w.ToggleButtons(
             options=[_CLASS, _FILTER],
             tooltips=["Explain the score of a class", "Explain what one filter of the layer answers to"],
-            style=w.ToggleButtonsStyle(button_width="60px"),
-            layout=w.Layout(width="130px", flex="0 0 auto"),
+            style=w.ToggleButtonsStyle(button_width="52px"),
+            layout=w.Layout(width="114px", flex="0 0 auto"),
         )
         self.class_ = w.Combobox(
             placeholder=_TOP_CLASS, tooltip="The class to explain, by name", continuous_update=False, layout=_field()
@@ -209,9 +209,10 @@ class Controls:
                 control.value = shown
             needed = not self.uses_method or methods()[selection.method].needs_layer or selection.filter is not None
             control.disabled = not names or not needed
-        if selection.filter is not None and layer is not None:
-            self.filter.max = network.layers[layer].filters - 1
-            self.filter.value = selection.filter
+        filter_ = selection.filter  # which another thread may be changing
+        if filter_ is not None and layer is not None:
+            self.filter.max = max(network.layers[layer].filters - 1, filter_)
+            self.filter.value = filter_
 
     # From the controls to the selection.
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 import torch
 
 import nbcnnviz
-from tests.benchmarks import api, explorer, features, live, synthesis, watching
+from tests.benchmarks import api, explorer, features, front, live, synthesis, watching
 from tests.benchmarks.table import Row, show
 
 # Each yields tables as (title, rows), given how many rounds to measure.
 SECTIONS: dict[str, Callable[[int], Iterator[tuple[str, list[Row]]]]] = {
     "api": api.tables,
     "explorer": explorer.tables,
+    "front": front.tables,
     "features": features.tables,
     "synthesis": synthesis.tables,
     "live": live.tables,

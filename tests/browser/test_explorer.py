@@ -48,7 +48,7 @@ def upload(sheet, path):
 def test_the_first_map_shows_the_picture_the_overlay_and_the_map(sheet):
     picture, overlay, map_ = (pixels(sheet, view).reshape(224, 224, 4)[..., :3] for view in range(3))
     seen = np.asarray(nv.load_network().trace("chelsea").pictures[0], np.int16)
-    assert np.abs(picture - seen).mean() < 3  # the photograph travels as JPEG
+    assert np.abs(picture - seen).mean() < 4  # the photograph travels compressed
     assert np.abs(overlay - picture).mean() > 3
     assert map_.std() > 20
     assert "cat" in sheet.caption()

@@ -136,7 +136,7 @@ def test_a_picture_is_one_message(panel: ExplainPanel, trace: nv.Trace, sent: li
 
 def test_the_picture_is_what_the_network_saw(panel: ExplainPanel, trace: nv.Trace) -> None:
     shown = Image.open(io.BytesIO(panel.widget.picture))
-    assert shown.format == "JPEG"
+    assert shown.format == "WEBP"
     assert panel.widget.size == [shown.height, shown.width] == list(trace.size)
     difference = np.abs(np.asarray(shown, int) - np.asarray(trace.pictures[0], int))
     assert difference.mean() < 6

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 import nbcnnviz as nv
-from nbcnnviz.explorer.front.base import encoded
+from nbcnnviz.explorer.front.base import photograph
 from nbcnnviz.explorer.panels import ExplainPanel
 from nbcnnviz.explorer.panels.explain import Pinned
 from nbcnnviz.render import Scale, flat, to_bytes
@@ -45,7 +45,7 @@ def test_what_is_pinned_stays_as_it_was_whatever_comes(ex, panel: ExplainPanel) 
         shown = panel.widget.pinned
         assert shown["values"] == to_bytes(map_, Scale.to_show(map_)).tobytes()
         assert (shown["shape"], shown["caption"]) == (list(map_.shape), caption)
-        assert shown["picture"] == encoded(before.trace.pictures[0])
+        assert shown["picture"] == photograph(before.trace.pictures[0])
         assert panel.pinned.values.equal(before.values[0].detach())
         ex.selection.image = "coffee"
         ex.selection.target = 3

@@ -10,7 +10,7 @@ from ipywidgets import widget_serialization
 from PIL import Image
 from torch import Tensor
 
-from nbcnnviz.explorer.front.base import Coloured, Front, encoded
+from nbcnnviz.explorer.front.base import Coloured, Front, photograph
 from nbcnnviz.explorer.front.surface import Draw, Surface
 from nbcnnviz.render import Scale, to_bytes
 
@@ -64,7 +64,7 @@ class MapFrame(Front, Coloured):
             surface.resize(width, height)
         self.unmark()
         with self.hold_sync():
-            self.picture, self.size = encoded(picture), [height, width]
+            self.picture, self.size = photograph(picture), [height, width]
             self.values, self.shape = b"", [0, 0]
             self.low = self.high = 0.0
 
@@ -79,7 +79,7 @@ class MapFrame(Front, Coloured):
         """Show a map (h, w) over its picture beside those to come, and compare them with it."""
         with self.hold_sync():
             self.pinned = {
-                "picture": encoded(picture),
+                "picture": photograph(picture),
                 "values": to_bytes(values, scale).tobytes(),
                 "shape": list(values.shape),
                 "low": scale.low,
