@@ -7,8 +7,6 @@ from typing import Any
 
 from nbcnnviz.core.targets import Channel, ClassScore, LayerEnergy, Target, Unit, as_target
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.explorer.panels.panel import Request
-from nbcnnviz.explorer.selection import Selection
 
 
 class Quiet(threading.local):
@@ -24,13 +22,6 @@ class Quiet(threading.local):
 
     def __bool__(self) -> bool:
         return self.depth > 0
-
-
-def class_asked(request: Request, selection: Selection) -> Any:
-    """The class, or the target set in Python, that is selected, also while a filter is."""
-    if request.filter is not None and isinstance(request.target, (Channel, Unit)):
-        return selection.target  # if that has changed since the request, another waits
-    return request.target
 
 
 def resolved(asked: Any, trace: Trace) -> Target:

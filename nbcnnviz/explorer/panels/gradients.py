@@ -17,7 +17,7 @@ from nbcnnviz.core.images import samples
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.targets import Target, describe
 from nbcnnviz.core.trace import EVERYTHING, Trace
-from nbcnnviz.explorer.panels.asking import Quiet, class_asked, resolved, same, spelled
+from nbcnnviz.explorer.panels.asking import Quiet, resolved, same, spelled
 from nbcnnviz.explorer.panels.charts import BLUE, GREEN, PURPLE, Chart, Plot, Ruler, drawn, labelled, short
 from nbcnnviz.explorer.panels.panel import Panel, Request
 from nbcnnviz.explorer.panels.saving import FORMATS, write
@@ -185,12 +185,23 @@ class GradientsPanel(Panel):
             layout=w.Layout(width="auto"),
         )
         self._all_samples.on_click(lambda _: self._count_samples())
-        self._dead_layers = w.Select(rows=7, layout=w.Layout(width="auto", flex="2 1 260px", min_width="0"))
-        self._dead_filters = w.Select(rows=7, layout=w.Layout(width="auto", flex="1 1 140px", min_width="0"))
+        self._dead_layers = w.Select(
+            rows=7,
+            tooltip="Layers with dead filters: choose one to select it",
+            layout=w.Layout(width="auto", min_width="0"),
+        )
+        self._dead_filters = w.Select(
+            rows=7,
+            tooltip="Dead filters of the layer: choose one to select it",
+            layout=w.Layout(width="auto", min_width="0"),
+        )
         self._dead_layers.observe(self._dead_layer_chosen, "value")
         self._dead_filters.observe(self._dead_filter_chosen, "value")
         self._lists = w.HBox(
-            [_titled("Layers with dead filters", self._dead_layers), _titled("Its dead filters", self._dead_filters)],
+            [
+                _titled("Layers with dead filters", self._dead_layers, "2 1 260px"),
+                _titled("Its dead filters", self._dead_filters, "1 1 140px"),
+            ],
             layout=w.Layout(flex_flow="row wrap", grid_gap="6px 24px"),
         )
         wrap = w.Layout(flex_flow="row wrap", grid_gap="4px 20px", align_items="center")
@@ -264,7 +275,7 @@ class GradientsPanel(Panel):
         self._begun = True
         self._count(trace)
         of_filter = None if request.filter is None else self._of_filter
-        target = resolved(request.target if of_filter else class_asked(request, self.selection), trace)
+        target = resolved(request.target if of_filter else request.class_, trace)
         known = self._learn(trace, target, request.layer)
         frame = GradientsFrame(
             request.network,
@@ -623,9 +634,9 @@ def numbers(frame: GradientsFrame) -> dict[str, np.ndarray]:
 # Widgets.
 
 
-def _titled(title: str, list_: w.Select) -> w.VBox:
+def _titled(title: str, list_: w.Select, flex: str) -> w.VBox:
     heading = w.HTML(f"<span class='nbv-hint'>{title}</span>")
-    return w.VBox([heading, list_], layout=w.Layout(flex=list_.layout.flex, min_width="0"))
+    return w.VBox([heading, list_], layout=w.Layout(flex=flex, min_width="0"))
 
 
 def _offer(list_: w.Select, options: Sequence[tuple[str, Any]], value: Any) -> None:

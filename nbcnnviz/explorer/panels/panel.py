@@ -21,11 +21,20 @@ Act = Callable[[], None]
 
 @dataclass(frozen=True)
 class Request:
-    """The selection as it was when asked, for the worker to answer whatever is selected since."""
+    """The selection as it was when asked, for the worker to answer whatever is selected since.
+
+    Attributes
+    ----------
+    target
+        What is explained: a filter or unit if one is chosen, else ``class_``.
+    class_
+        The class, or the target set in Python, that is selected, also while a filter is explained.
+    """
 
     network: Network
     image: Image.Image
     target: Any
+    class_: Any
     layer: str | None
     filter: int | None
     unit: tuple[int, int] | None
@@ -35,7 +44,7 @@ class Request:
     @classmethod
     def of(cls, s: Selection) -> Request:
         """What is selected now."""
-        return cls(s.network, s.picture, s.explains(), s.layer, s.filter, s.unit, s.method, dict(s.options))
+        return cls(s.network, s.picture, s.explains(), s.target, s.layer, s.filter, s.unit, s.method, dict(s.options))
 
 
 class Panel:

@@ -48,7 +48,8 @@ class PredictionsPanel:
         )
         figure.layout.width, figure.layout.height, figure.layout.min_width = "100%", "250px", "0"
         heading = w.HTML("<b>Predictions</b> <span class='nbv-hint'>click a bar to explain it</span>")
-        self.widget = w.VBox([heading, figure])
+        # A box that could be scrolled would be one more stop of Tab, and there is nothing to scroll to.
+        self.widget = w.VBox([heading, figure], layout=w.Layout(overflow="visible", min_width="0"))
 
     def show(self, trace: Trace) -> None:
         """Show a trace's top classes."""

@@ -122,7 +122,7 @@ class FeaturesPanel(Panel):
             )
         by: By = self.order.value
         stack = kept.stack((trace, layer), lambda: stack_of(trace, layer))
-        target = self._target(request) if by == "contribution" else None
+        target = request.class_ if by == "contribution" else None
         order = kept.orders[by]((trace, layer, target), lambda: order_of(trace, layer, by, target))
         page = self._turned_up(request, trace, stack, order, target)
         filter_ = int(order.filters[0]) if request.filter is None else request.filter
@@ -138,10 +138,6 @@ class FeaturesPanel(Panel):
         if not kept.seen.has((trace, unit, how, signed)):
             yield Features(*parts)
         yield Features(*parts, kept.seen((trace, unit, how, signed), lambda: self._seen(trace, unit, how, signed)))
-
-    def _target(self, request: Request) -> TargetLike:
-        """The class that contributions are judged by, also while a filter is explained."""
-        return request.target if request.filter is None else self.selection.target
 
     def _turned_up(self, request: Request, trace: Trace, stack: Stack, order: Ranking, target: TargetLike) -> Page:
         """The page that is turned up; the one with the filter, where that is new; the first of a new layer."""

@@ -17,7 +17,7 @@ from nbcnnviz.core.network import Network
 from nbcnnviz.core.targets import ClassScore, Target, describe
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import TileFrame
-from nbcnnviz.explorer.panels.asking import Quiet, class_asked, resolved, same, spelled
+from nbcnnviz.explorer.panels.asking import Quiet, resolved, same, spelled
 from nbcnnviz.explorer.panels.charts import Chart, Plot, labelled
 from nbcnnviz.explorer.panels.panel import Panel, Request
 from nbcnnviz.explorer.panels.saving import FORMATS, write
@@ -211,7 +211,7 @@ class WeightsPanel(Panel):
             others = near(offered, network, layer)
             yield Offer(network, others)
             raise MethodNotApplicableError(nothing_said(network, layer, others))
-        target = resolved(class_asked(request, self.selection), trace)
+        target = resolved(request.class_, trace)
         yield self._frame(request, self._learn(trace, layer, target), describe(target, trace))
 
     def _learn(self, trace: Trace, layer: str, target: Target) -> _Known:
@@ -441,7 +441,9 @@ class _Pager:
         slim = w.Layout(width="36px")
         self._back = w.Button(icon="chevron-left", tooltip=f"{what}: the page before", layout=slim)
         self._on = w.Button(icon="chevron-right", tooltip=f"{what}: the next page", layout=slim)
-        self._page = w.BoundedIntText(1, 1, 1, description="Page", layout=w.Layout(width="110px"))
+        self._page = w.BoundedIntText(
+            1, 1, 1, description="Page", tooltip=f"{what}: straight to a page", layout=w.Layout(width="110px")
+        )
         self._page.style.description_width = "initial"
         self._says = w.HTML()
         self.widget = w.HBox(
