@@ -65,7 +65,10 @@ def tables(rounds: int) -> Iterator[tuple[str, list[Row]]]:
                     )
                     host.page.wait_for_function("document.querySelector('.nbv-caption').textContent", timeout=120_000)
                     host.page.wait_for_timeout(3000)
-                    yield f"From a click on a class bar to the map's pixels: {name}", _clicks(host.page, max(40, 2 * rounds))
+                    yield (
+                        f"From a click on a class bar to the map's pixels: {name}",
+                        _clicks(host.page, max(40, 2 * rounds)),
+                    )
                 finally:
                     host.close()
         browser.close()
