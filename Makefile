@@ -17,7 +17,7 @@ BUNDLE_SOURCES := $(shell find js/src -type f) js/package.json js/build.mjs $(wi
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test install js lint js-test unit notebooks browser chromium bench package clean distclean
+.PHONY: help demo test install js lint js-test unit notebooks browser chromium kernels bench package clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,14 +60,19 @@ unit: $(STAMPS)/dev js ## pytest, all but what needs a browser
 notebooks: $(STAMPS)/dev js ## execute every notebook
 	$(call pytest,-q tests/test_notebooks.py)
 
-browser: $(STAMPS)/dev js chromium ## the tests in a real JupyterLab; screenshots land in artifacts/
+browser: $(STAMPS)/dev $(STAMPS)/kernels js chromium ## the tests in a real JupyterLab; screenshots land in artifacts/
 	$(call pytest,-q -m browser)
 
 bench: $(STAMPS)/dev js chromium ## how fast, beside other tools: ARGS="api --quick"
 	CHROMIUM="$$(.ci/chromium)" $(BIN)/python -m tests.benchmarks $(ARGS)
 
+screenshots: $(STAMPS)/dev js chromium ## every panel, for the documentation: ARGS="explain weights"
+	CHROMIUM="$$(.ci/chromium)" $(BIN)/python -m tests.screenshots $(ARGS)
+
 chromium: ## Chromium or Chrome, from the system's packages if there is none
 	@.ci/chromium
+
+kernels: $(STAMPS)/kernels ## the versions of ipykernel that the browser tests run in
 
 package: $(STAMPS)/dev js ## a wheel and an sdist, in dist/
 	rm -rf dist
@@ -101,6 +106,10 @@ $(STAMPS)/demo: pyproject.toml $(STAMPS)/venv | $(BUNDLE)
 $(STAMPS)/dev: pyproject.toml $(STAMPS)/venv | $(BUNDLE)
 	$(PIP) install -e '.[dev]'
 	@touch $@ $(STAMPS)/demo
+
+$(STAMPS)/kernels: tests/browser/kernels.py $(STAMPS)/venv
+	$(BIN)/python -m tests.browser.kernels
+	@touch $@
 
 # No question about news at the first start.
 $(LAB_SETTINGS): $(STAMPS)/venv

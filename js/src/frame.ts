@@ -15,8 +15,26 @@ const KINDS = { maps, status, tiles, pictures, tools: toolbar, layers, intake };
 async function render({ model, el }: RenderProps<Front>) {
   const gone = new AbortController();
   el.classList.add("nbv");
-  await KINDS[model.get("kind")](model as any, el, gone.signal);
+  await KINDS[model.get("kind")](unheard(model) as any, el, gone.signal);
   return () => gone.abort();
+}
+
+/** The model, with messages that are lost where the kernel is gone: JupyterLab would throw. */
+function unheard<Of extends object>(model: Of): Of {
+  return new Proxy(model, {
+    get(target, name) {
+      const value = Reflect.get(target, name, target);
+      if (typeof value !== "function") return value;
+      if (name !== "send") return value.bind(target);
+      return (...message: unknown[]) => {
+        try {
+          return value.apply(target, message);
+        } catch (error) {
+          if (!String(error).includes("Cannot send")) throw error;
+        }
+      };
+    },
+  });
 }
 
 export default { render };

@@ -75,7 +75,8 @@ describe("nameControls", () => {
 
 describe("hideStill", () => {
   it("hides the picture that is kept of this explorer, and of no other, while it is shown", () => {
-    document.body.innerHTML = "<i class='nbv-still nbv-still-ab1'></i><b class='nbv-still nbv-still-cd2'></b>";
+    document.body.innerHTML =
+      "<i class='nbv-still nbv-still-ab1'></i><b class='nbv-still nbv-still-cd2'></b>";
     const hidden = (selector: string) =>
       getComputedStyle(document.querySelector(selector) as Element).display === "none";
     const gone = new AbortController();

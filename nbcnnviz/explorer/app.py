@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextvars
+import html
 import io
 import tempfile
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 
 import ipywidgets as w
 import traitlets as t
+from IPython.display import publish_display_data
 from torch import nn
 
 from nbcnnviz.attribution import Attribution
@@ -25,7 +27,7 @@ from nbcnnviz.core.network import Network
 from nbcnnviz.core.outline import activity
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.controls import Controls
-from nbcnnviz.explorer.front import LayerMap, StatusLine, Tools, parts_of
+from nbcnnviz.explorer.front import LayerMap, MapFrame, StatusLine, Tools, heard_meanwhile, parts_of
 from nbcnnviz.explorer.history import History
 from nbcnnviz.explorer.panels import TABS, Act, ExplainPanel, Panel, PredictionsPanel, Request
 from nbcnnviz.explorer.pictures import Pictures
@@ -77,9 +79,11 @@ class Explorer(w.VBox):
         self._began = 0.0
         self._at_work: object | None = None  # a token of the job whose answer is awaited
 
+        selection.observe(self._selected, t.All)  # ahead of what shows it: of those, one may fail
         self._predictions = PredictionsPanel(lambda index: self._attempt(lambda: setattr(selection, "target", index)))
         self._controls = Controls(selection, self._load, self._attempt)
         self._status = StatusLine(label="Status", layout=w.Layout(flex="1 1 300px", width="auto", min_width="0"))
+        self._status.still = self._status.model_id
         self._runner = Runner(self._started, self._shown, self._ended)
         self._status.on("stop", lambda _: self._runner.stop())
         self._history = History(selection)
@@ -119,8 +123,8 @@ class Explorer(w.VBox):
             columns[0].children = (self._status, *columns[0].children)
         super().__init__([w.HBox(columns, layout=w.Layout(flex_flow="row wrap", width="100%", grid_gap="8px 24px"))])
         self.add_class("nbcnnviz")
-        selection.observe(self._selected, t.All)
         self._tabs.observe(self._turned, "selected_index")
+        heard_meanwhile(self)
         self._ask()
 
     def __repr__(self) -> str:
@@ -128,16 +132,47 @@ class Explorer(w.VBox):
         return f"<Explorer: {s.method} of {s.network.name}, {s.source or 'a picture'}>"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The widget, and beside it a picture, for where no kernel runs: GitHub, nbconvert, a notebook opened again."""
+        """The widget, and beside it a picture, for hosts that show one of the two."""
         bundle = super()._repr_mimebundle_(**kwargs)
+        still = self._kept_picture()
+        if still is not None and isinstance(bundle, dict):
+            bundle["image/png"] = still["image/png"]
+        return bundle
+
+    def _ipython_display_(self, **_: Any) -> None:
+        """The widget as one output, a picture as another: JupyterLab shows no picture in place of a widget that is gone.
+
+        It shows an error then, and a page made by nbconvert an empty box. Where the widget lives it hides the picture,
+        which is left where no kernel runs: GitHub, nbconvert, a notebook opened again.
+        """
+        publish_display_data(super()._repr_mimebundle_())
+        still = self._kept_picture()
+        if still is not None:
+            publish_display_data(still)
+
+    def _display_(self) -> Any:
+        """What marimo shows, which has no ipywidgets: the frame of the map; the widget is for Jupyter."""
+        return self.frame if self.frame is not None else repr(self)
+
+    def _kept_picture(self) -> dict[str, str] | None:
+        """What the panel turned up shows, as an output without a widget; None if there is no picture of it."""
         self._runner.wait(_FIRST_PICTURE)
         with suppress(Exception):  # a picture more is no reason to show no widget
-            preview = self._panels[self._panel].preview() if self._panel else None
-            if preview is not None and isinstance(bundle, dict):
+            panel = self._panels[self._panel] if self._panel else None
+            preview = panel.preview() if panel else None
+            if panel is not None and preview is not None:
                 file = io.BytesIO()
                 preview.save(file, "PNG")
-                bundle["image/png"] = base64.b64encode(file.getvalue()).decode()
-        return bundle
+                encoded = base64.b64encode(file.getvalue()).decode()
+                what = getattr(panel.widget, "caption", "") or panel.title
+                said = html.escape(f"{what}, {self.selection.network.name}, {self.selection.source or 'a picture'}")
+                page = (
+                    f'<figure class="nbv-still nbv-still-{self._status.still}" style="margin: 0">'
+                    f'<img src="data:image/png;base64,{encoded}" alt="{said}" style="max-width: 100%">'
+                    f"<figcaption>{said}. Run the cell to explore it.</figcaption></figure>"
+                )
+                return {"text/html": page, "image/png": encoded, "text/plain": said}
+        return None
 
     # What a user of the API calls.
 
@@ -162,6 +197,15 @@ class Explorer(w.VBox):
         """The map in the Explain panel; None until the first map of a picture is there."""
         panel = self._panels.get("explain")
         return panel.result if isinstance(panel, ExplainPanel) else None
+
+    @property
+    def frame(self) -> MapFrame | None:
+        """The views of the map, with all that the browser does with them: an anywidget, to be shown by itself.
+
+        None as long as the Explain panel has not been turned up.
+        """
+        panel = self._panels.get("explain")
+        return panel.widget if isinstance(panel, ExplainPanel) else None
 
     def wait(self, timeout: float | None = None) -> Explorer:
         """Block until the explorer is idle; TimeoutError after ``timeout`` seconds. Returns the explorer."""
@@ -202,7 +246,7 @@ class Explorer(w.VBox):
     def close(self) -> None:
         """Stop everything, end the threads and remove the widget."""
         if self.comm is not None:  # else it is closed, or was refused before it was made
-            for panel in self._panels.values():
+            for panel in self.panels.values():
                 panel.close()
             self._runner.close()
             self.selection.unobserve(self._selected, t.All)
@@ -212,7 +256,7 @@ class Explorer(w.VBox):
             self._tracer.forget()
             # ipywidgets keeps every widget that is not closed, and with it all that its callbacks know.
             sides = (self._map, self._pictures.widget, self._predictions.widget)
-            shown = [panel.widget for panel in self._panels.values()]
+            shown = [panel.widget for panel in self.panels.values()]
             for part in parts_of(self, self._tabs, self._controls.widget, self._tools, self._status, *sides, *shown) - {
                 self
             }:
@@ -243,9 +287,11 @@ class Explorer(w.VBox):
         if name not in self._panels:
             panel = self._panels[name] = TABS[name](self.selection, self._attempt, self._ask)
             panel.gives_way_to(self._runner)
+            heard_meanwhile(panel.widget)
             self._tabs.children[self._names.index(name)].children = [panel.widget]
-            if self._shown_trace is not None:
-                panel.show_trace(self._shown_trace)
+            with self._publishing:
+                if self._shown_trace is not None:
+                    panel.show_trace(self._shown_trace)
         self._tools.formats = list(self._panels[name].formats)
         self._controls.uses_method = self._panels[name].uses_method
         self._controls.follow()
@@ -364,9 +410,10 @@ class Explorer(w.VBox):
                 self._finish("Stopped" if end == "stopped" else "")
             if error is not None and not isinstance(error, _LoadStoppedError):
                 self._fail(error)
-            self._pictures.answered()
         if self._put_off:
             self._ask()
+        if end != "replaced":
+            self._pictures.answered()
 
     def _finish(self, status: str) -> None:
         """Say that the answer is there, or that none will come."""
@@ -377,10 +424,10 @@ class Explorer(w.VBox):
     def _show_trace(self, trace: Trace, request: Request) -> None:
         with self._publishing:
             if trace is not self._shown_trace:
-                self._shown_trace = trace
                 self._predictions.show(trace)
-                for panel in self._panels.values():
+                for panel in self.panels.values():
                     panel.show_trace(trace)
+                self._shown_trace = trace  # and not if anything of it failed
             asked = request.target
             self._predictions.mark(trace.top(1)[0][0] if asked is None else asked if isinstance(asked, int) else None)
 
@@ -392,7 +439,7 @@ class Explorer(w.VBox):
 
     def _let_go(self) -> None:
         self._shown_trace = self._warmed = None
-        for panel in self._panels.values():
+        for panel in self.panels.values():
             panel.forget()
 
     def _shown(self, frame: _Shown) -> None:

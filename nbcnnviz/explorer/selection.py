@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import threading
 from contextlib import suppress
 from typing import Any
 
@@ -27,8 +28,8 @@ from nbcnnviz.core.targets import Channel, ClassScore, Target, Unit
 class Selection(t.HasTraits):
     """What is looked at: network, picture, layer, filter, target, method, options.
 
-    Every trait may be set from Python; what is not valid raises the error that says why, and changes nothing. A new
-    network sets layer, filter and target back.
+    Every trait may be set from Python, on any thread, one change after the other; what is not valid raises the error that
+    says why, and changes nothing. A new network sets layer, filter and target back.
 
     Attributes
     ----------
@@ -73,11 +74,20 @@ class Selection(t.HasTraits):
     _cropped: tuple[int, tuple[float, ...], Image.Image] | None = None
 
     def __init__(self, network: Network, image: Any, **traits: Any) -> None:
+        self._changing = threading.RLock()
         super().__init__(network=network, layer=network.last_maps)
         self.image = image
         for name, value in traits.items():
             if value is not None:
                 setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(getattr(type(self), name, None), t.TraitType):
+            # Until everyone was told: a change is validated against others, and brings others with it.
+            with self._changing:
+                super().__setattr__(name, value)
+        else:
+            super().__setattr__(name, value)
 
     def explains(self) -> Target | int | str | None:
         """The target in force: the unit or filter if one is chosen, else the class."""
@@ -105,9 +115,10 @@ class Selection(t.HasTraits):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Set traits as they were together before, in an order in which each is valid; it is told of when all are set."""
-        self._along(**state)
-        # Of the traits that bring no others with them: it stands for all.
-        self.notify_change(t.Bunch(name="options", old={}, new=self.options, owner=self, type="change"))
+        with self._changing:
+            self._along(**state)
+            # Of the traits that bring no others with them: it stands for all.
+            self.notify_change(t.Bunch(name="options", old={}, new=self.options, owner=self, type="change"))
 
     @t.validate("image")
     def _load(self, proposal: t.Bunch) -> Image.Image:

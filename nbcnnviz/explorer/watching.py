@@ -23,7 +23,7 @@ import torch
 import traitlets as t
 
 from nbcnnviz.core.errors import NbcnnvizError
-from nbcnnviz.explorer.front import Surface, parts_of
+from nbcnnviz.explorer.front import Surface, heard_meanwhile, parts_of
 from nbcnnviz.explorer.saying import sentence
 from nbcnnviz.render import DIVERGING, Scale, coloured, lookup_table
 from nbcnnviz.training import Watch
@@ -109,6 +109,7 @@ class WatchPanel(w.VBox):
         super().__init__([_Style(), line, self._wrong, plots, w.HTML(_legend(watch, self._shown, colours)), pictures])
         self.add_class("nbcnnviz")
         self.add_class("nbv-watch")
+        heard_meanwhile(self)
         self._draw_what_is_there()
 
     # What the watch tells.
@@ -173,8 +174,6 @@ class WatchPanel(w.VBox):
                 self._draw(watch)
             except Exception as error:  # nobody else would tell
                 self._say(sentence(error))
-            finally:
-                _heard_meanwhile(self._button, self._layer, self._channel)
 
     def _draw(self, watch: Watch) -> None:
         with watch._lock:
@@ -541,16 +540,6 @@ def _set(widget: t.HasTraits, **traits: Any) -> None:
     for name, value in traits.items():
         if not np.array_equal(getattr(widget, name), value):
             setattr(widget, name, value)
-
-
-def _heard_meanwhile(*widgets: w.Widget) -> None:
-    """Let messages of widgets arrive while a cell runs.
-
-    JupyterLab sends them to a thread beside the main one. ipykernel 7.4 hands them to the thread that last sent to the
-    widget instead: to the one that made it, which the loop keeps busy. It is made to forget which that was.
-    """
-    for widget in widgets:
-        getattr(widget.comm, "__dict__", {}).pop("_reply_subshell_id", None)
 
 
 class _Style(anywidget.AnyWidget):

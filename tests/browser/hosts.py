@@ -1,4 +1,4 @@
-"""The other hosts of notebooks: Notebook 7 and Voila, each a real server, with the page as a reader has it."""
+"""The other hosts of notebooks: Notebook 7, Voila and marimo, each a real server, with the page as a reader has it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -15,6 +16,17 @@ from playwright.sync_api import Browser, Error, Page
 
 from .lab import ROOT
 
+_MARIMO = """
+import marimo
+
+app = marimo.App()
+
+
+@app.cell
+def _():
+{cell}
+    return
+"""
 _OPEN = ("--IdentityProvider.token=", "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True")
 
 
@@ -24,7 +36,7 @@ class Host:
     Parameters
     ----------
     name
-        ``"notebook"`` or ``"voila"``.
+        ``"notebook"``, ``"voila"`` or ``"marimo"``.
     folder
         Where it keeps everything.
     cell
@@ -36,6 +48,7 @@ class Host:
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
         notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(notebook, folder / "page.ipynb")
+        (folder / "page.py").write_text(_MARIMO.format(cell=textwrap.indent(cell, "    ")))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -46,14 +59,15 @@ class Host:
             "IPYTHONDIR": str(folder / ".ipython"),
         }
         command = {
-            "notebook": [f"--port={port}", "--allow-root", *_OPEN, f"--ServerApp.root_dir={folder}"],
-            "voila": [f"--port={port}", "--Voila.ip=127.0.0.1", str(folder / "page.ipynb")],
+            "notebook": ["--no-browser", f"--port={port}", "--allow-root", *_OPEN, f"--ServerApp.root_dir={folder}"],
+            "voila": ["--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1", str(folder / "page.ipynb")],
+            "marimo": ["-y", "run", "page.py", "--headless", "--no-token", f"--port={port}"],
         }[name]
         if name == "notebook":
             command.append("--JupyterNotebookApp.expose_app_in_browser=True")
         self._log = (folder / "server.log").open("w")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", name, "--no-browser", *command],
+            [sys.executable, "-m", name, *command],
             env=os.environ | own,
             cwd=folder,
             stdout=self._log,
@@ -88,12 +102,11 @@ class Host:
 
     def pixels(self, view: int) -> np.ndarray:
         """The RGBA pixels of a view of the first map frame, as `Sheet.pixels`."""
-        values = self.page.evaluate(
-            """(view) => {
-                const canvas = document.querySelectorAll('.nbv-frame .nbv-surface')[view].querySelector(':scope > canvas');
-                return Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data);
-            }""",
-            view,
+        # marimo has it in a shadow tree, which locators look into.
+        values = (
+            self.page.locator(".nbv-frame .nbv-surface > canvas")
+            .nth(view)
+            .evaluate("(e) => Array.from(e.getContext('2d').getImageData(0, 0, e.width, e.height).data)")
         )
         return np.array(values, np.int16).reshape(224, 224, 4)
 

@@ -80,13 +80,25 @@ class Lab:
                 time.sleep(0.2)
         raise RuntimeError(f"JupyterLab did not start: {(self.folder / 'server.log').read_text()[-2000:]}")
 
-    def notebook(self, *cells: str) -> str:
-        """Write a notebook of code cells; its name."""
+    def notebook(self, *cells: str, kernel: str = "python3") -> str:
+        """Write a notebook of code cells for a kernel; its name."""
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook.metadata.kernelspec = {"name": kernel, "display_name": kernel, "language": "python"}
         name = f"{uuid.uuid4().hex}.ipynb"
         nbformat.write(notebook, self.folder / name)
         return name
+
+    def add_kernel(self, name: str, folder: Path) -> None:
+        """Offer a kernel whose packages in ``folder`` come before those of this environment."""
+        spec = {
+            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            "display_name": name,
+            "language": "python",
+            "env": {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")])},
+        }
+        place = self.folder / ".data" / "kernels" / name
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "kernel.json").write_text(json.dumps(spec))
 
     def shut_kernels(self) -> None:
         with urllib.request.urlopen(f"{self.url}/api/sessions") as answer:
@@ -106,7 +118,15 @@ class Lab:
 class Sheet:
     """A notebook open in the browser, and what a user can do to the explorer in it."""
 
-    def __init__(self, browser: Browser, lab: Lab, *cells: str, width: int = 1600, height: int = 1000) -> None:
+    def __init__(
+        self,
+        browser: Browser,
+        lab: Lab,
+        *cells: str,
+        kernel: str = "python3",
+        width: int = 1600,
+        height: int = 1000,
+    ) -> None:
         self.page: Page = browser.new_page(viewport={"width": width, "height": height})
         self.complaints: list[str] = []
         self.sent = 0
@@ -115,7 +135,7 @@ class Sheet:
         )
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("websocket", lambda socket: socket.on("framesent", self._count))
-        self.page.goto(f"{lab.url}/lab/tree/{lab.notebook(*cells)}?reset")
+        self.page.goto(f"{lab.url}/lab/tree/{lab.notebook(*cells, kernel=kernel)}?reset")
         self.page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=120_000)
         self.page.wait_for_timeout(1500)  # an idle kernel is ready for widgets a little later
         self.command("notebook:run-all-cells")

@@ -230,7 +230,9 @@ def test_python_exports_the_very_pixels_that_are_seen(sheet, plain):
     )
     sheet.run("was = maps.colours")
     for map_ in ("values", "values - 5", "fine(False)", "fine(True)"):
-        sheet.run(f"map_ = ({map_}).float(); maps.show_map(map_, Scale.to_show(map_), default_for(bool((map_ < 0).any())))")
+        sheet.run(
+            f"map_ = ({map_}).float(); maps.show_map(map_, Scale.to_show(map_), default_for(bool((map_ < 0).any())))"
+        )
         for look in (
             {"contours": True},
             {"opacity": 0.3, "threshold": 0.4},

