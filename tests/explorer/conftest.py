@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+import torch
 from torch import nn
 
 import nbcnnviz as nv
@@ -15,8 +16,11 @@ PATIENCE = 30
 
 @pytest.fixture(scope="session")
 def toy() -> nv.Network:
-    """A small network of five classes; no test changes it."""
-    return nv.Network(toys.classic(), size=(24, 20), classes=["ant", "bee", "cat", "crane", "crane"], name="toy")
+    """A small network of five classes, with the same weights in every run; no test changes it."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        module = toys.classic()
+    return nv.Network(module, size=(24, 20), classes=["ant", "bee", "cat", "crane", "crane"], name="toy")
 
 
 @pytest.fixture

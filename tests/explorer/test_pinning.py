@@ -27,7 +27,7 @@ def pinned(values: torch.Tensor) -> Pinned:
 
 @pytest.fixture
 def ex(explore, toy):
-    ex = explore(toy, "chelsea", target=1, panels=["explain"])
+    ex = explore(toy, "chelsea", target=1, method="saliency", panels=["explain"])
     ex.wait(60)
     return ex
 

@@ -48,10 +48,10 @@ class Pinned:
         from scipy.stats import spearmanr  # it takes its time to import
 
         maps = [flat(v[None]).nan_to_num(0, 0, 0).cpu() for v in (self.values, values)]
+        if any(m.min() == m.max() for m in maps):  # before they are scaled: that would round what is flat
+            return float("nan")
         size = max(m.shape[1] for m in maps), max(m.shape[2] for m in maps)
         first, second = (upscaled(m[None], size).numpy().ravel() for m in maps)
-        if np.ptp(first) == 0 or np.ptp(second) == 0:
-            return float("nan")
         return float(spearmanr(first, second).statistic)
 
 
