@@ -61,7 +61,7 @@ notebooks: $(STAMPS)/dev js ## execute every notebook
 	$(call pytest,-q tests/test_notebooks.py)
 
 browser: $(STAMPS)/dev $(STAMPS)/kernels js chromium ## the tests in a real JupyterLab; screenshots land in artifacts/
-	$(call pytest,-q -m browser)
+	$(call pytest,-q -n 2 --dist loadfile -m browser)
 
 bench: $(STAMPS)/dev js chromium ## how fast, beside other tools: ARGS="api --quick"
 	CHROMIUM="$$(.ci/chromium)" $(BIN)/python -m tests.benchmarks $(ARGS)
