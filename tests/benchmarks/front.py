@@ -26,7 +26,7 @@ DRAG = """async ([name, seconds]) => {
     };
     const start = performance.now();
     while (performance.now() - start < 1000 * seconds) {
-        input.value = String(0.5 + 0.4 * Math.sin(frames / 9));
+        input.value = String(0.1 + 0.01 * ((7 * frames) % 80)); // another one every frame
         input.dispatchEvent(new Event('input', {bubbles: true}));
         await new Promise(requestAnimationFrame);
         frames += 1;
