@@ -8,11 +8,14 @@ import { follow, type Maps, type Model } from "./model";
 import { repainter, settled } from "./schedule";
 import { tools } from "./tools";
 import { Views } from "./views";
-import { Zoom } from "./zoom";
+import { linked, Zoom } from "./zoom";
 
 export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSignal): Promise<void> {
   const bar = new ColourBar();
-  const zoom = new Zoom(() => look());
+  const zoom = new Zoom(() => {
+    look();
+    tellOthers();
+  });
   const views = new Views(model, zoom, signal);
   const repaint = repainter(() => {
     views.paint(comparison);
@@ -30,6 +33,8 @@ export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSig
     views.frame();
     comparison.place();
   };
+  const root = h("section", { class: "nbv-frame", "aria-label": model.get("label") || "Explanation" });
+  const tellOthers = linked(root, zoom, signal);
   const caption = h("div", { class: "nbv-caption" });
   const likeness = h("div", { class: "nbv-likeness" });
   const tell = () => {
@@ -56,7 +61,6 @@ export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSig
   follow(model, [...looks], repaint, signal);
   follow(model, ["caption", "likeness"], tell, signal);
 
-  const root = h("section", { class: "nbv-frame", "aria-label": model.get("label") || "Explanation" });
   const figure = () => ({
     caption: model.get("caption"),
     pictures: views.shown(),

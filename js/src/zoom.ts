@@ -22,6 +22,13 @@ export class Zoom {
     this.look(this.x - u / this.scale, this.y - v / this.scale);
   }
 
+  /** Show the same part as another. */
+  as(other: { scale: number; x: number; y: number }): void {
+    if (other.scale === this.scale && other.x === this.x && other.y === this.y) return;
+    this.scale = other.scale;
+    this.look(other.x, other.y);
+  }
+
   /** Show the whole picture. */
   reset(): void {
     this.scale = 1;
@@ -58,6 +65,46 @@ export class Zoom {
     this.y = Math.min(most, Math.max(0, y));
     this.changed();
   }
+}
+
+const LINK = "nbv-zoom";
+
+/**
+ * Have all the frames of an explorer show the same part of its picture. Call what is returned when this one's has changed.
+ *
+ * It is noted on the explorer's element: widgets share nothing but the page, since each imports a bundle of its own.
+ */
+export function linked(frame: HTMLElement, zoom: Zoom, signal: AbortSignal): () => void {
+  const explorer = () => {
+    let root: HTMLElement | null = null;
+    for (let at: HTMLElement | null = frame; at; at = at.parentElement)
+      if (at.matches(".nbcnnviz")) root = at;
+    return root;
+  };
+  let following = false;
+  const follow = (root: HTMLElement) => {
+    const noted = root.dataset.nbvZoom;
+    if (!noted) return;
+    following = true;
+    const [scale, x, y] = JSON.parse(noted);
+    zoom.as({ scale, x, y });
+    following = false;
+  };
+  const hear = ({ target }: Event) => target === explorer() && follow(target as HTMLElement);
+  document.addEventListener(LINK, hear, { signal });
+  const begin = () => {
+    if (signal.aborted) return;
+    const root = explorer();
+    if (root && frame.isConnected) follow(root);
+    else if (!frame.isConnected) setTimeout(begin, 100); // it is put into the page after it is made
+  };
+  requestAnimationFrame(begin);
+  return () => {
+    const root = explorer();
+    if (following || !root) return;
+    root.dataset.nbvZoom = JSON.stringify([zoom.scale, zoom.x, zoom.y]);
+    root.dispatchEvent(new CustomEvent(LINK, { bubbles: true }));
+  };
 }
 
 /** Let the mouse zoom and pan a view: Ctrl with the wheel, drag, double click. The wheel alone scrolls the page. */

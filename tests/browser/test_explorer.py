@@ -246,6 +246,23 @@ def test_a_map_is_pinned_compared_with_another_and_let_go(sheet, artifacts):
     assert not sheet.error()
 
 
+def test_what_is_zoomed_in_one_panel_is_zoomed_in_the_others(sheet):
+    page = sheet.page
+    looks = "[...document.querySelectorAll('.nbv-views')].map((e) => e.style.getPropertyValue('--nbv-zoom'))"
+    page.get_by_role("button", name="Zoom in").first.click()
+    sheet.run("ex.panel = 'features'; ex.selection.filter = 3; ex.wait(60)")
+    page.wait_for_function("document.querySelectorAll('.nbv-views').length >= 2")
+    sheet.settle()
+    page.wait_for_timeout(500)  # a frame that was just made takes over what the others show
+    shown = page.evaluate(looks)
+    assert shown[0].endswith("scale(1.5)")
+    assert set(shown) == {shown[0]}
+    page.locator(".nbv-share:visible").click()
+    assert set(page.evaluate(looks)) == {"none"}
+    sheet.run("ex.panel = 'explain'; ex.selection.filter = None; ex.wait(60)")
+    sheet.settle()
+
+
 def test_the_page_comes_back_after_a_reload(sheet):
     before = [pixels(sheet, view) for view in range(3)]
     sheet.command("docmanager:save")
