@@ -58,6 +58,8 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
             sheet = Sheet(browser, lab, CELL, width=max(WIDTHS), height=3000)
             sheet.wait_for_map()
+            sheet.page.set_viewport_size({"width": 1500, "height": 3000})
+            _take(sheet, "light", FOLDER / "explorer.webp")
             for name in chosen:
                 prepare = PANELS[name][1]
                 sheet.run(f"ex.panel = {name!r}; ex.wait(60)\n{prepare}")
