@@ -67,7 +67,7 @@ export function toolbar(model: Model<Tools>, el: HTMLElement, signal: AbortSigna
     if (letter === "KeyZ") (event.shiftKey ? act.redo : act.undo)();
     else if (letter === "KeyC") act.code();
     else if (letter === "KeyS") formats.focus();
-    else return;
+    else if (!lead(explorer, letter.slice(3).toLowerCase())) return;
     event.preventDefault();
     event.stopPropagation();
   };
@@ -109,6 +109,15 @@ export function toolbar(model: Model<Tools>, el: HTMLElement, signal: AbortSigna
 
 function button(name: string, title: string): HTMLButtonElement {
   return h("button", { type: "button", title }, name);
+}
+
+/** Go to the control that a letter leads to, if there is one to be seen. */
+function lead(explorer: Element, letter: string): boolean {
+  const within = "is(select, input, [role=slider])";
+  const controls = explorer.querySelectorAll<HTMLElement>(`.nbv-key-${CSS.escape(letter)} :${within}`);
+  const control = [...controls].find((one) => one.checkVisibility());
+  control?.focus();
+  return control !== undefined;
 }
 
 /** Hand bytes to the reader as a file. */

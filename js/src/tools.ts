@@ -25,6 +25,14 @@ export function tools(
     { keys: ["P"], says: "save as SVG", act: svg },
     { keys: ["f"], says: "full screen, and back", act: fill },
     { keys: ["?"], says: "these keys", act: () => list.open() },
+    {
+      keys: ["N", "P", "M", "K", "L", "D"].map((letter) => `Alt+${letter}`),
+      says: "go to network, picture, method, class or filter, layer, depth",
+    },
+    {
+      keys: ["Alt+Z", "Alt+Shift+Z", "Alt+C", "Alt+S"],
+      says: "undo, redo, copy the code, save",
+    },
   ];
   const list = help(() => bindings, signal);
   const act = bind(bindings);

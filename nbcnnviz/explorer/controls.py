@@ -64,8 +64,10 @@ class Controls:
         self._follower = threading.local()
         self._one_at_a_time = threading.RLock()
 
-        self.network = w.Dropdown(description="Network", tooltip="The network to explain", layout=_field())
-        self.picture = w.Dropdown(description="Picture", tooltip="A sample, or the picture given", layout=_field())
+        self.network = w.Dropdown(description="Network", tooltip="The network to explain (Alt+N)", layout=_field())
+        self.picture = w.Dropdown(
+            description="Picture", tooltip="A sample, or the picture given (Alt+P)", layout=_field()
+        )
         self.upload = w.FileUpload(
             accept="image/*",
             description="Upload",
@@ -73,7 +75,7 @@ class Controls:
             layout=w.Layout(width="84px"),
         )
         self.upload.add_class("nbv-upload")
-        self.method = w.Dropdown(description="Method", tooltip="How the map is made", layout=_field())
+        self.method = w.Dropdown(description="Method", tooltip="How the map is made (Alt+M)", layout=_field())
         self.explain = w.ToggleButtons(
             options=[_CLASS, _FILTER],
             tooltips=["Explain the score of a class", "Explain what one filter of the layer answers to"],
@@ -81,19 +83,31 @@ class Controls:
             layout=w.Layout(width="114px", flex="0 0 auto"),
         )
         self.class_ = w.Combobox(
-            placeholder=_TOP_CLASS, tooltip="The class to explain, by name", continuous_update=False, layout=_field()
+            placeholder=_TOP_CLASS,
+            tooltip="The class to explain, by name (Alt+K)",
+            continuous_update=False,
+            layout=_field(),
         )
-        self.filter = w.IntSlider(tooltip="The filter of the layer to explain", layout=_field())
+        self.filter = w.IntSlider(tooltip="The filter of the layer to explain (Alt+K)", layout=_field())
         self.layer = w.Dropdown(
-            description="Layer", tooltip="Where the map is taken, in the order of the forward pass", layout=_field()
+            description="Layer",
+            tooltip="Where the map is taken, in the order of the forward pass (Alt+L)",
+            layout=_field(),
         )
         self.depth = w.SelectionSlider(
             options=["-"],
             description="Depth",
-            tooltip="The layer, by its place in the forward pass",
+            tooltip="The layer, by its place in the forward pass (Alt+D)",
             readout=False,
             layout=_field(),
         )
+        leads_to = {
+            "n": [self.network], "p": [self.picture], "m": [self.method], "k": [self.class_, self.filter],
+            "l": [self.layer], "d": [self.depth],
+        }  # fmt: skip
+        for letter, controls in leads_to.items():  # with Alt: see js/src/toolbar.ts
+            for control in controls:
+                control.add_class(f"nbv-key-{letter}")
         self.widget = w.GridBox(
             [
                 self.network,

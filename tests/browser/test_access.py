@@ -170,6 +170,7 @@ def test_the_tabs_are_turned_by_keys(sheet):
 
 # Keys that tests of frames press: what they do is tested there.
 ELSEWHERE = {"b", "k", "K", "f", "?", "←", "→", "↑", "↓", "Enter"}
+LEADS = {"N": "Network", "P": "Picture", "M": "Method", "L": "Layer", "D": "Depth"}
 SETTINGS = "[maps.opacity, maps.threshold, maps.colours, maps.contours, maps.compare]"
 SCALE = "() => new DOMMatrix(getComputedStyle(document.querySelector('.nbv-frame .nbv-surface > canvas')).transform).a"
 
@@ -208,7 +209,26 @@ def test_every_key_that_is_listed_does_what_it_says(sheet):
             page.keyboard.press(key)
         assert download.value.suggested_filename.endswith(ending)
     tested = {"o", "O", "t", "T", "c", "C", "l", "v", "+", "=", "\u2212", "0", "p", "P"}
-    assert listed - ELSEWHERE == tested
+    with_alt = {f"Alt+{key}" for key in (*LEADS, "K", "Z", "Shift+Z", "C", "S")}  # the next two tests
+    assert listed - ELSEWHERE - with_alt == tested
+    assert with_alt <= listed
+
+
+def test_letters_with_alt_lead_to_the_controls(sheet):
+    turn_to(sheet, "explain", filter_=None)
+    page = sheet.page
+    page.locator(".nbv-frame .nbv-views").first.focus()
+    for letter, label in LEADS.items():
+        page.keyboard.press(f"Alt+{letter.lower()}")
+        assert sheet.control(label).evaluate("e => e === document.activeElement"), label
+    page.keyboard.press("Alt+k")
+    assert page.evaluate("document.activeElement.placeholder").startswith("top class")
+    sheet.run("ex.selection.filter = 2; ex.wait(60)")
+    sheet.settle()
+    page.locator(".nbv-frame .nbv-views").first.focus()  # the box that had it is gone
+    page.keyboard.press("Alt+k")
+    assert page.evaluate("document.activeElement.getAttribute('role')") == "slider"
+    sheet.run("ex.selection.filter = None; ex.wait(60)")
 
 
 def test_the_keys_with_alt_undo_copy_and_lead_to_the_files(sheet):
