@@ -285,7 +285,7 @@ def test_screenshots(sheet, artifacts, width, dark):
     sheet.settle()
     sheet.page.wait_for_timeout(700)
     sheet.page.screenshot(path=artifacts / f"explorer-{width}-{'dark' if dark else 'light'}.png")
-    frame = sheet.page.locator(".nbv-frame").bounding_box()
+    frame = sheet.page.locator(".nbv-frame").first.bounding_box()
     assert frame["x"] + frame["width"] <= width
     for canvas in sheet.page.locator(".nbv-surface:visible").all():
         box = canvas.bounding_box()
