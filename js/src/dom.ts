@@ -14,6 +14,16 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
+/** The explorer that an element is in, or the panel, where it stands alone: the outermost of ours. */
+export function explorerOf(element: Element): HTMLElement | null {
+  let root: HTMLElement | null = null;
+  for (let at = element.closest<HTMLElement>(".nbcnnviz"); at; ) {
+    root = at;
+    at = at.parentElement?.closest<HTMLElement>(".nbcnnviz") ?? null;
+  }
+  return root;
+}
+
 /** A button: what stands on it, what it does in words, and its key. */
 export function button(
   face: Child,

@@ -31,13 +31,18 @@ export class Laid {
     return this.places.length > 0 && this.width === width && this.height === height;
   }
 
-  /** Fill with the picture alone; with nothing if it is not there, or of another size. */
-  bare(pixels: ImageData): boolean {
+  /** The picture, if it is there and of the size of `pixels`. */
+  fitting(pixels: ImageData): ImageData | null {
     const { picture } = this;
-    const there = picture?.width === pixels.width && picture.height === pixels.height;
-    if (there) pixels.data.set(picture.data);
+    return picture?.width === pixels.width && picture.height === pixels.height ? picture : null;
+  }
+
+  /** Fill with the picture alone, or with nothing; tells which. */
+  bare(pixels: ImageData): boolean {
+    const picture = this.fitting(pixels);
+    if (picture) pixels.data.set(picture.data);
     else pixels.data.fill(0);
-    return there;
+    return picture !== null;
   }
 
   /** Fill with the map alone. */

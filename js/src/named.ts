@@ -1,29 +1,31 @@
 // What ipywidgets leaves out for those who do not see or do not use a mouse: it gives a control's label and tooltip to
 // the label alone, names no slider's handle, and says of no button whether it is pressed.
+import { explorerOf } from "./dom";
+import { placed } from "./schedule";
 
-/** Name the ipywidgets controls of the explorer or panel that `line` is in, now and whenever they change. */
+/** Name the ipywidgets controls of the explorer that `line` is in, now and whenever they change. */
 export function nameControls(line: HTMLElement, signal: AbortSignal): void {
-  let root: Element | null = null;
-  let due = 0;
-  const act = () => {
-    due = 0;
-    if (!signal.aborted && root) name(root);
-  };
-  const observer = new MutationObserver(() => {
-    due ||= requestAnimationFrame(act);
-  });
-  const begin = () => {
-    if (signal.aborted) return;
-    root = line.isConnected ? line.closest(".nbcnnviz") : null;
-    if (!root) {
-      if (!line.isConnected) setTimeout(begin, 200); // it is put into the page after it is made
-      return;
-    }
-    observer.observe(root, { subtree: true, childList: true, attributeFilter: ["class", "title"] });
-    act();
-  };
-  requestAnimationFrame(begin);
-  signal.addEventListener("abort", () => observer.disconnect());
+  placed(
+    line,
+    () => {
+      const root = explorerOf(line);
+      if (!root || line.closest(".nbcnnviz") !== root) return; // the explorer's own line sees to its panels
+      let due = 0;
+      const act = () => {
+        due = 0;
+        if (!signal.aborted) name(root);
+      };
+      const observer = new MutationObserver((changes) => {
+        // Charts and frames change all the time, and have no such controls.
+        const there = ({ target }: MutationRecord) => !(target as Element).closest("svg, .nbv");
+        if (changes.some(there)) due ||= requestAnimationFrame(act);
+      });
+      observer.observe(root, { subtree: true, childList: true, attributeFilter: ["class", "title"] });
+      signal.addEventListener("abort", () => observer.disconnect());
+      act();
+    },
+    signal,
+  );
 }
 
 const CONTROLS = "input, select, textarea, [role=slider], .widget-readout[contenteditable]";

@@ -53,6 +53,16 @@ export function visible(signal: AbortSignal): Promise<void> {
   });
 }
 
+/** Call `act` once an element is in the page: a view is put there some time after it is made. */
+export function placed(element: Element, act: () => void, signal: AbortSignal): void {
+  const look = () => {
+    if (signal.aborted) return;
+    if (element.isConnected) act();
+    else setTimeout(look, 100);
+  };
+  requestAnimationFrame(look);
+}
+
 /** A function that calls `act` when it has not been called for a while. */
 export function settled(act: () => void, after = 300): () => void {
   let timer = 0;

@@ -1,4 +1,5 @@
 // Whether anyone can see what a status line belongs to.
+import { placed } from "./schedule";
 
 let views = 0;
 
@@ -18,13 +19,11 @@ export function onScreen(
     const seen = within && !document.hidden;
     if (seen !== said) say(view, (said = seen));
   };
-  const root = () => line.closest(".nbcnnviz") ?? line;
   const observer = new IntersectionObserver((entries) => {
-    // Of several entries the last is how it is now. Before it is put into the page, nothing is known.
-    within = entries[entries.length - 1].isIntersecting || !line.isConnected;
+    within = entries[entries.length - 1].isIntersecting; // of several entries the last is how it is now
     tell();
   });
-  requestAnimationFrame(() => signal.aborted || observer.observe(root()));
+  placed(line, () => observer.observe(line.closest(".nbcnnviz") ?? line), signal);
   document.addEventListener("visibilitychange", tell, { signal });
   const leave = () => {
     observer.disconnect();

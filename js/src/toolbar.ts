@@ -113,9 +113,8 @@ function button(name: string, title: string): HTMLButtonElement {
 
 /** Go to the control that a letter leads to, if there is one to be seen. */
 function lead(explorer: Element, letter: string): boolean {
-  const within = "is(select, input, [role=slider])";
-  const controls = explorer.querySelectorAll<HTMLElement>(`.nbv-key-${CSS.escape(letter)} :${within}`);
-  const control = [...controls].find((one) => one.checkVisibility());
+  const within = `.nbv-key-${CSS.escape(letter)} :is(select, input, [role=slider])`;
+  const control = [...explorer.querySelectorAll<HTMLElement>(within)].find((one) => one.checkVisibility());
   control?.focus();
   return control !== undefined;
 }

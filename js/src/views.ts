@@ -33,6 +33,8 @@ export class Views {
   private shelves: Shelf[] = [];
   private readonly now = new Laid();
   private readonly pinned = new Laid();
+  /** The overlay that was pinned, painted; null where there is none. */
+  private beside: ImageData | null = null;
   private readonly scratch = h("canvas");
   private outdated = true;
   private at: Place | null = null;
@@ -145,15 +147,23 @@ export class Views {
     const [height, width] = this.model.get("size");
     if (!width || !height) return;
     if (this.outdated) this.scale();
+    this.paintPinned(width, height);
     for (const shelf of this.shelves) {
       if (shelf.view.kind === "pinned" && !this.unveil(shelf)) continue;
-      if (shelf.pixels?.width !== width || shelf.pixels.height !== height) {
-        shelf.pixels = new ImageData(width, height);
-      }
+      shelf.pixels = sized(shelf.pixels, width, height);
       const { pixels } = shelf;
       this.fill(pixels, shelf.view.kind, comparison);
       shelf.surface.paint(width, height, (context) => context.putImageData(pixels, 0, 0));
     }
+  }
+
+  private paintPinned(width: number, height: number): void {
+    if (this.model.get("pinned").caption === undefined) {
+      this.beside = null;
+      return;
+    }
+    this.beside = sized(this.beside, width, height);
+    this.pinned.overlay(this.beside, this.lookOfPinned());
   }
 
   /** Show the view of a pinned map, if there is one. */
@@ -166,24 +176,15 @@ export class Views {
   }
 
   private fill(pixels: ImageData, kind: View["kind"], comparison: Comparison): void {
-    if (kind === "picture") this.now.bare(pixels);
-    else if (kind === "map") this.now.map(pixels, this.look());
-    else if (kind === "pinned") this.pinned.overlay(pixels, this.lookOfPinned());
-    else if (comparison.bare) this.other(pixels);
-    else {
+    const other = this.model.get("compare_with") === "picture" ? null : this.beside;
+    if (kind === "map") this.now.map(pixels, this.look());
+    else if (kind === "pinned" && this.beside) pixels.data.set(this.beside.data);
+    else if (kind === "overlay" && !comparison.bare) {
       this.now.overlay(pixels, this.look());
-      const edge = Math.round(comparison.split * pixels.width);
-      if (!edge) return;
-      const other = new ImageData(pixels.width, pixels.height);
-      if (this.other(other)) beside(other, pixels, edge);
-    }
-  }
-
-  /** Fill with what the overlay is compared with. */
-  private other(pixels: ImageData): boolean {
-    if (this.model.get("compare_with") === "picture") return this.now.bare(pixels);
-    this.pinned.overlay(pixels, this.lookOfPinned());
-    return true;
+      const left = other ?? this.now.fitting(pixels);
+      if (left) beside(left, pixels, Math.round(comparison.split * pixels.width));
+    } else if (kind === "overlay" && other) pixels.data.set(other.data);
+    else this.now.bare(pixels);
   }
 
   /** The pixel of the picture under the cursor. */
@@ -297,4 +298,9 @@ export class Views {
       };
     });
   }
+}
+
+/** Pixels of a size: those that are there, if they have it. */
+function sized(pixels: ImageData | null, width: number, height: number): ImageData {
+  return pixels?.width === width && pixels.height === height ? pixels : new ImageData(width, height);
 }

@@ -1,4 +1,6 @@
 // Looking closer: which part of the picture the views show, the same part in all of them.
+import { explorerOf } from "./dom";
+import { placed } from "./schedule";
 
 const MOST = 32;
 
@@ -75,12 +77,6 @@ const LINK = "nbv-zoom";
  * It is noted on the explorer's element: widgets share nothing but the page, since each imports a bundle of its own.
  */
 export function linked(frame: HTMLElement, zoom: Zoom, signal: AbortSignal): () => void {
-  const explorer = () => {
-    let root: HTMLElement | null = null;
-    for (let at: HTMLElement | null = frame; at; at = at.parentElement)
-      if (at.matches(".nbcnnviz")) root = at;
-    return root;
-  };
   let following = false;
   const follow = (root: HTMLElement) => {
     const noted = root.dataset.nbvZoom;
@@ -90,17 +86,18 @@ export function linked(frame: HTMLElement, zoom: Zoom, signal: AbortSignal): () 
     zoom.as({ scale, x, y });
     following = false;
   };
-  const hear = ({ target }: Event) => target === explorer() && follow(target as HTMLElement);
+  const hear = ({ target }: Event) => target === explorerOf(frame) && follow(target as HTMLElement);
   document.addEventListener(LINK, hear, { signal });
-  const begin = () => {
-    if (signal.aborted) return;
-    const root = explorer();
-    if (root && frame.isConnected) follow(root);
-    else if (!frame.isConnected) setTimeout(begin, 100); // it is put into the page after it is made
-  };
-  requestAnimationFrame(begin);
+  placed(
+    frame,
+    () => {
+      const root = explorerOf(frame);
+      if (root) follow(root);
+    },
+    signal,
+  );
   return () => {
-    const root = explorer();
+    const root = explorerOf(frame);
     if (following || !root) return;
     root.dataset.nbvZoom = JSON.stringify([zoom.scale, zoom.x, zoom.y]);
     root.dispatchEvent(new CustomEvent(LINK, { bubbles: true }));

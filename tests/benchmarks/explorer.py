@@ -23,24 +23,37 @@ ex._answer = timed
 ex
 """
 
-# In the page, so that no driver's round trip is measured: click a bar, then look at the map's canvas every frame.
-CLICK_TO_PIXELS = """async (bar) => {
-    const canvas = document.querySelectorAll('.nbv-surface')[2].querySelector(':scope > canvas');
-    const sum = () => {
+
+def to_pixels(act: str, late: str, patience: int) -> str:
+    """Milliseconds from something done to the map's new pixels, looked at every frame; ``late``: what if none come
+    for so many milliseconds.
+
+    In the page, so that no driver's round trip is measured. Both are JavaScript; ``what`` is the page's argument.
+    """
+    return f"""async (what) => {{
+    const canvas = document.querySelectorAll('.nbv-frame .nbv-surface')[2].querySelector(':scope > canvas');
+    const sum = () => {{
         const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
         let total = 0;
         for (let i = 0; i < data.length; i += 4) total += data[i] * (1 + (i % 9973));
         return total;
-    };
+    }};
     const before = sum();
     const start = performance.now();
-    document.querySelectorAll('.bqplot .bar')[bar].dispatchEvent(new MouseEvent('click', {bubbles: true}));
-    while (sum() === before) {
-        if (performance.now() - start > 5000) throw new Error('no new map');
+    {act}
+    while (sum() === before) {{
+        if (performance.now() - start > {patience}) {late};
         await new Promise(requestAnimationFrame);
-    }
+    }}
     return performance.now() - start;
-}"""
+}}"""
+
+
+CLICK_TO_PIXELS = to_pixels(
+    "document.querySelectorAll('.bqplot .bar')[what].dispatchEvent(new MouseEvent('click', {bubbles: true}));",
+    "throw new Error('no new map')",
+    5000,
+)
 
 
 def tables(rounds: int) -> Iterator[tuple[str, list[Row]]]:

@@ -31,6 +31,23 @@ CHROMIUM_FLAGS = [
 ]
 
 
+SLOW = """
+import time
+import torch
+from nbcnnviz.attribution.method import method
+from nbcnnviz.attribution.result import Attribution
+
+@method("Slow noise", family="gradients", cost="1000 frames")
+def slow(trace, target, layer):
+    "A thousand frames of 20 ms."
+    for step in range(1000):
+        time.sleep(0.02)
+        values = torch.rand(1, 1, 7, 7, generator=torch.Generator().manual_seed(step))
+        yield Attribution(values, "slow", target, layer, trace, step=step + 1, steps=1000)
+"""
+"""Code of a notebook that enters a method of explaining which takes twenty seconds, a frame every 20 ms."""
+
+
 class Lab:
     """A JupyterLab server on a free port of this machine, its notebooks in a folder of their own."""
 

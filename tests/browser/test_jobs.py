@@ -5,22 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from .lab import SLOW
+
 pytestmark = pytest.mark.browser
 
 CELLS = (
-    """
-import time, torch, torchvision
+    SLOW
+    + """
+import torchvision
 import nbcnnviz as nv
-from nbcnnviz.attribution.method import method
-from nbcnnviz.attribution.result import Attribution
-
-@method("Slow noise", family="gradients", cost="1000 frames")
-def slow(trace, target, layer):
-    "A thousand frames of 20 ms."
-    for step in range(1000):
-        time.sleep(0.02)
-        values = torch.rand(1, 1, 7, 7, generator=torch.Generator().manual_seed(step))
-        yield Attribution(values, "slow", target, layer, trace, step=step + 1, steps=1000)
 
 torch.manual_seed(0)
 own = nv.Network(torchvision.models.resnet18(weights=None), name="my own", classes=[f"thing {i}" for i in range(1000)])

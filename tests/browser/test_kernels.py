@@ -13,25 +13,16 @@ import numpy as np
 import pytest
 
 from . import kernels
+from .lab import SLOW
 
 pytestmark = pytest.mark.browser
 
 CELLS = (
-    """
-import time
-import ipykernel, torch
+    SLOW
+    + """
+import ipykernel
 import nbcnnviz as nv
-from nbcnnviz.attribution.method import method
-from nbcnnviz.attribution.result import Attribution
 from tests import toys
-
-@method("Slow noise", family="gradients", cost="1000 frames")
-def slow(trace, target, layer):
-    "A thousand frames of 20 ms."
-    for step in range(1000):
-        time.sleep(0.02)
-        values = torch.rand(1, 1, 7, 7, generator=torch.Generator().manual_seed(step))
-        yield Attribution(values, "slow", target, layer, trace, step=step + 1, steps=1000)
 
 torch.set_num_threads(1)
 torch.manual_seed(0)

@@ -16,7 +16,7 @@ import nbcnnviz as nv
 from nbcnnviz.explorer.front.base import photograph
 from nbcnnviz.explorer.panels import ExplainPanel
 from nbcnnviz.explorer.panels.explain import Pinned
-from nbcnnviz.render import Scale, flat, to_bytes
+from nbcnnviz.render import Scale, flat, overlay, to_bytes
 
 PICTURE = Image.new("RGB", (24, 20))
 
@@ -106,6 +106,24 @@ def test_a_split_with_the_pinned_map_is_saved_as_it_is_seen(ex, panel: ExplainPa
     arrays = np.load(tmp_path / "both.npz")
     assert (arrays["pinned"] == panel.pinned.values.numpy()).all()
     assert (arrays["values"] != arrays["pinned"]).any()
+
+
+@pytest.mark.parametrize("signed", [False, True], ids=["both unsigned", "one signed"])
+def test_what_is_split_has_the_colours_and_the_size_that_the_browser_gives_it(ex, panel, tmp_path, signed) -> None:
+    frame = panel.widget
+    panel.pin()
+    was, pinned = frame.colours, panel.pinned
+    if signed:
+        ex.selection.method = "gradient"
+        ex.wait(60)
+    frame.colours = "PuOr_r" if signed else "viridis"
+    frame.set_trait("compare", "split")
+    frame.split = 1.0
+    ex.save(tmp_path / "all.png")
+    look = {"opacity": frame.opacity, "threshold": frame.threshold, "colours": was if signed else "viridis"}
+    assert (
+        np.asarray(Image.open(tmp_path / "all.png")) == np.asarray(overlay(pinned.picture, pinned.values, **look))
+    ).all()
 
 
 def test_without_a_map_there_is_nothing_to_pin(toy: nv.Network, panel: ExplainPanel) -> None:

@@ -75,17 +75,11 @@ class MapFrame(Front, Coloured):
             self.low, self.high, self.cut = scale.low, scale.high, scale.cut
             self.colours = colours
 
-    def pin(self, picture: Image.Image, values: Tensor, scale: Scale, colours: str, caption: str) -> None:
-        """Show a map (h, w) over its picture beside those to come, and compare them with it."""
+    def pin(self) -> None:
+        """Keep the map and its picture beside those to come, and compare them with it."""
         with self.hold_sync():
-            self.pinned = {
-                "picture": photograph(picture),
-                "values": to_bytes(values, scale).tobytes(),
-                "shape": list(values.shape),
-                "low": scale.low,
-                "colours": colours,
-                "caption": caption,
-            }
+            kept = ("picture", "values", "shape", "low", "colours", "caption")
+            self.pinned = {name: getattr(self, name) for name in kept}
             self.compare_with = "pinned"
 
     def unpin(self) -> None:

@@ -33,6 +33,12 @@ class PictureFrame(Front):
         self._surfaces: list[Surface] = []
         super().__init__(**traits)
 
+    def close(self) -> None:
+        """Close the canvases too, also those of pictures that are not shown now."""
+        for surface in self._surfaces:
+            surface.canvas.close()
+        super().close()
+
     def show(
         self, pictures: Sequence[Image.Image], titles: Sequence[str], caption: str = "", quality: int = 88
     ) -> None:

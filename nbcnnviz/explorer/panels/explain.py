@@ -127,9 +127,8 @@ class ExplainPanel(Panel):
             raise NbcnnvizError("There is no map to pin yet: wait for the explorer, with ex.wait().")
         picture, values = result.trace.pictures[0], result.values[0].detach().float().cpu()
         self.pinned = Pinned(picture, values, frame.caption, frame.colours)
-        map_ = flat(values[None])[0]
         with frame.hold_sync():
-            frame.pin(picture, map_, Scale.to_show(map_), frame.colours, frame.caption)
+            frame.pin()
             self._liken()
 
     def unpin(self) -> None:
@@ -188,7 +187,10 @@ class ExplainPanel(Panel):
         split = frame.split if frame.compare == "split" else 0.0
         made = result.overlay(**look, colours=frame.colours, split=split)
         if split and pinned is not None and frame.compare_with == "pinned":
-            beside = overlay(pinned.picture, pinned.values, **look, colours=pinned.colours).resize(made.size)
+            # As js/src/views.ts has it: at this picture's size, and in these colours if both are signed, or neither.
+            alike = Scale.to_show(flat(pinned.values[None])[0]).signed == Scale.to_show(flat(result.values)[0]).signed
+            colours = frame.colours if alike else pinned.colours
+            beside = overlay(pinned.picture.resize(made.size), pinned.values, **look, colours=colours)
             made.paste(beside.crop((0, 0, int(split * made.width + 0.5), made.height)))
         return made
 

@@ -186,8 +186,6 @@ class SynthesizePanel(Panel):
             self.run.stop()
         self.run = self._looked_at = self._drawn = self._charted = None
         self._curves.forget()
-        for surface in self._pictures._surfaces:  # also of pictures that are not shown now
-            surface.canvas.close()
 
     # What a user of the API calls, and the buttons do. Nothing is computed here.
 
