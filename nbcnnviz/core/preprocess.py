@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from nbcnnviz.core.errors import ImageError
 
@@ -39,6 +38,8 @@ class Preprocess:
                 f"A picture has 1 or 3 channels and this network takes {len(self.mean)}: give a preprocessed "
                 f"(N, {len(self.mean)}, H, W) tensor, or the network a preprocess of its own."
             )
+        from torchvision.transforms.v2 import functional as F  # loads all of torchvision, for seconds
+
         height, width = self.size
         scale = max(height / picture.height, width / picture.width)
         covering = [max(height, round(picture.height * scale)), max(width, round(picture.width * scale))]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import cmap
 import numpy as np
 
 SEQUENTIAL = "inferno"
@@ -34,6 +33,8 @@ COLOURS = tuple(_CATALOGUE)
 @cache
 def lookup_table(name: str) -> np.ndarray:
     """The 256 colours of a colour map, (256, 3) uint8: one of `COLOURS`, or a name from cmap's catalogue."""
+    import cmap  # when the first map is drawn
+
     table = (cmap.Colormap(_CATALOGUE.get(name, name)).lut(256)[:, :3] * 255).round().astype(np.uint8)
     table.setflags(write=False)
     return table

