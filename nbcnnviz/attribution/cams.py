@@ -47,7 +47,7 @@ def guided_grad_cam(trace: Trace, target: Target, layer: str) -> Frames:
 
 def _grad_cam(trace: Trace, target: Target, layer: str) -> Tensor:
     maps = trace.maps(layer)
-    weights = trace.gradient(target, layer).flatten(2).mean(2)
+    weights = trace.map_gradient(target, layer).flatten(2).mean(2)
     return _weighted(maps, weights).relu()
 
 
@@ -61,8 +61,7 @@ def _head(trace: Trace, layer: str) -> Tensor:
 
     Whether the scores are that is a matter of numbers, whatever the modules between are called.
     """
-    maps = trace[layer].detach()
-    average = maps.mean((2, 3))
+    average = trace.maps(layer).mean((2, 3))
     linear = [n for n, layer_ in trace.network.layers.items() if layer_.kind == "Linear"]
     if linear:
         name = linear[-1].partition(":")[0]

@@ -18,21 +18,21 @@ from nbcnnviz.core.trace import Trace
 @method("Saliency", family="gradients", cost="B")
 def saliency(trace: Trace, target: Target, layer: str) -> Frames:
     """The largest magnitude over channels of the gradient: max_c |dS/dI_c| (Simonyan et al. 2013, section 3)."""
-    gradient_ = trace.gradient(target, at(trace, layer))
+    gradient_ = gradient_at(trace, target, layer)
     yield Attribution(gradient_.abs().amax(1, keepdim=True), "saliency", target, layer, trace)
 
 
 @method("Gradient (signed)", family="gradients", cost="B")
 def gradient(trace: Trace, target: Target, layer: str) -> Frames:
     """The gradient itself, dS/dI, with its sign and channels."""
-    yield Attribution(trace.gradient(target, at(trace, layer)), "gradient", target, layer, trace)
+    yield Attribution(gradient_at(trace, target, layer), "gradient", target, layer, trace)
 
 
 @method("Input x gradient", family="gradients", cost="B")
 def input_x_gradient(trace: Trace, target: Target, layer: str) -> Frames:
     """The input (or the layer's output) times its gradient, elementwise (Shrikumar et al. 2016)."""
-    gradient_ = trace.gradient(target, at(trace, layer))
-    values = (trace.input if layer == "input" else trace[layer]).detach() * gradient_
+    gradient_ = gradient_at(trace, target, layer)
+    values = (trace.input.detach() if layer == "input" else trace.maps(layer)) * gradient_
     yield Attribution(values, "input_x_gradient", target, layer, trace)
 
 
@@ -55,7 +55,7 @@ def deconvnet(trace: Trace, target: Target, layer: str) -> Frames:
 
 def ruled(trace: Trace, target: Target, layer: str, rule: Rule) -> tuple[Tensor, int]:
     """The gradient under a rule and the number of rectifiers governed, which must not be none."""
-    values, governed = trace.gradient_and_governed(target, at(trace, layer), rule)
+    values, governed = _ruled(trace, target, layer, rule)
     if not governed:
         raise MethodNotApplicableError(
             f"No rectifier (ReLU, SiLU, GELU, clamp at 0 ...) lies between {layer!r} and the target, so that {rule} would "
@@ -64,8 +64,12 @@ def ruled(trace: Trace, target: Target, layer: str, rule: Rule) -> tuple[Tensor,
     return values, governed
 
 
-def at(trace: Trace, layer: str) -> str:
-    """The layer, if what it returns can be shown as maps; MethodNotApplicableError if not."""
-    if layer != "input":
-        trace.maps(layer)
-    return layer
+def gradient_at(trace: Trace, target: Target, layer: str) -> Tensor:
+    """The gradient at the input, or at a layer's maps; MethodNotApplicableError if the layer has none."""
+    return _ruled(trace, target, layer, "gradient")[0]
+
+
+def _ruled(trace: Trace, target: Target, layer: str, rule: Rule) -> tuple[Tensor, int]:
+    if layer == "input":
+        return trace.gradient_and_governed(target, "input", rule)
+    return trace.map_gradient_and_governed(target, layer, rule)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Union
 import torch
 from torch import Tensor
 
-from nbcnnviz.core.errors import FilterRangeError, GradientError, MethodNotApplicableError, UnknownClassError
+from nbcnnviz.core.errors import FilterRangeError, GradientError, UnknownClassError
+from nbcnnviz.core.grids import maps_of
 
 if TYPE_CHECKING:
     from nbcnnviz.core.trace import Trace
@@ -131,17 +132,12 @@ class LayerEnergy(_Term):
 
 def channel_of(trace: Trace, layer: str, channel: int) -> Tensor:
     """One channel of a layer's output: (N, h, w), or (N,) where the layer has no places."""
-    output = trace[layer]
-    if output.ndim not in (2, 4):
-        raise MethodNotApplicableError(
-            f"Layer {layer!r} returns shape {tuple(output.shape)}: it has no channels, which need (N, C) or (N, C, h, w)."
-        )
-    axis = 3 if trace.network.is_channels_last(layer) else 1
-    if not -output.shape[axis] <= channel < output.shape[axis]:
+    maps = maps_of(trace, layer)
+    if not -maps.shape[1] <= channel < maps.shape[1]:
         raise FilterRangeError(
-            f"Layer {layer!r} has {output.shape[axis]} channels, 0 to {output.shape[axis] - 1}: there is no {channel}."
+            f"Layer {layer!r} has {maps.shape[1]} channels, 0 to {maps.shape[1] - 1}: there is no {channel}."
         )
-    return output.select(axis, channel)
+    return maps[:, channel]
 
 
 def as_target(target: TargetLike, trace: Trace) -> Target:

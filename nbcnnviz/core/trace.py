@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from nbcnnviz.core.errors import GradientError, MethodNotApplicableError, StaleTraceError, UnknownOptionError
+from nbcnnviz.core.grids import arranged, maps_of
 from nbcnnviz.core.preprocess import to_pictures
 from nbcnnviz.core.recording import Recording, scores_of
 from nbcnnviz.core.rules import RULES, Rule, ruling
@@ -110,25 +111,40 @@ class Trace:
             raise self.network.unknown_layer(layer, self._activations) from None
 
     def maps(self, layer: str) -> Tensor:
-        """A layer's output as maps (N, C, h, w), apart from the graph.
+        """A layer's output as maps (N, C, h, w), channels first in whatever layout the layer has them; detached.
 
         Raises
         ------
         MethodNotApplicableError
             If the layer returns no maps.
         """
-        output = self[layer].detach()
-        if output.ndim != 4:
+        return self._as_maps(layer, maps_of(self, layer).detach())
+
+    def map_gradient(self, of: TargetLike, layer: str, rule: Rule = "gradient") -> Tensor:
+        """The gradient of a target at a layer, laid out as `maps` lays out the layer's output: (N, C, h, w).
+
+        Raises
+        ------
+        MethodNotApplicableError
+            If the layer returns no maps.
+        GradientError, UnknownLayerError, UnknownClassError, FilterRangeError
+            As `gradient`.
+        """
+        return self.map_gradient_and_governed(of, layer, rule)[0]
+
+    def map_gradient_and_governed(self, of: TargetLike, layer: str, rule: Rule = "gradient") -> tuple[Tensor, int]:
+        """As `map_gradient`, with the number of rectifiers that the rule governed on the way."""
+        self.maps(layer)
+        gradient, governed = self.gradient_and_governed(of, layer, rule)
+        return arranged(self.network, layer, gradient), governed
+
+    def _as_maps(self, layer: str, maps: Tensor) -> Tensor:
+        if maps.ndim != 4:
             raise MethodNotApplicableError(
-                f"Layer {layer!r} returns shape {tuple(output.shape)}, not maps (N, C, h, w): choose a layer before the "
-                f"pictures are flattened, such as {self.network.last_maps!r}."
+                f"Layer {layer!r} returns shape {tuple(self[layer].shape)}, not maps (N, C, h, w): choose a layer before "
+                f"the pictures are flattened, such as {self.network.last_maps!r}."
             )
-        if self.network.is_channels_last(layer):
-            raise MethodNotApplicableError(
-                f"Layer {layer!r} returns its channels last, (N, h, w, C): choose the block around it, or a layer such as "
-                f"{self.network.last_maps!r}."
-            )
-        return output
+        return maps
 
     @cached_property
     def probabilities(self) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from nbcnnviz.core.errors import FilterRangeError, GradientError, MethodNotApplicableError, UnknownClassError
+from nbcnnviz.core.grids import maps_of
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.targets import Channel, ClassScore, Combination, LayerEnergy, Target, Unit, channel_of
 from nbcnnviz.core.trace import Trace
@@ -169,7 +170,7 @@ def direction(layer: str, vector: Tensor | Sequence[float]) -> Objective:
     along = torch.as_tensor(vector, dtype=torch.float32).detach()
 
     def score(trace: Trace) -> Tensor:
-        output = _channels_first(trace, layer)
+        output = maps_of(trace, layer)
         if along.shape != output.shape[1:2]:
             raise FilterRangeError(
                 f"Layer {layer!r} has {output.shape[1]} channels, and the direction has shape {tuple(along.shape)}: "
@@ -196,7 +197,7 @@ def diversity(layer: str) -> Objective:
     """
 
     def score(trace: Trace) -> Tensor:
-        maps = _channels_first(trace, layer).flatten(2)
+        maps = maps_of(trace, layer).flatten(2)
         if maps.ndim != 3:
             raise MethodNotApplicableError(
                 f"Diversity needs a layer that returns maps, and {layer!r} returns shape {tuple(trace[layer].shape)}."
@@ -235,16 +236,6 @@ def each(objectives: Sequence[ObjectiveLike]) -> Objective:
         return torch.cat([part(_Picture(trace, i)) for i, part in enumerate(parts)])  # type: ignore[arg-type]
 
     return _made_of(parts, score, f"each([{', '.join(map(repr, parts))}])")
-
-
-def _channels_first(trace: Trace, layer: str) -> Tensor:
-    """A layer's output as (N, C, h, w), or (N, C) where it has no places."""
-    output = trace[layer]
-    if output.ndim not in (2, 4):
-        raise MethodNotApplicableError(
-            f"Layer {layer!r} returns shape {tuple(output.shape)}: it has no channels, which need (N, C) or (N, C, h, w)."
-        )
-    return output.permute(0, 3, 1, 2) if trace.network.is_channels_last(layer) else output
 
 
 class _Picture:

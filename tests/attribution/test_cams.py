@@ -183,14 +183,22 @@ def test_a_layer_without_maps_is_an_error_that_names_one_with(method: str) -> No
         nv.attribute(trace, method=method, target=0, layer="8")
 
 
-def test_a_layer_with_its_channels_last_is_an_error() -> None:
-    network = nv.Network(torchvision.models.convnext_tiny(weights=None), size=64)
-    trace = network.trace(torch.randn(1, 3, 64, 64))
+def test_a_layer_with_its_channels_last_has_maps_too() -> None:
+    module = torchvision.models.convnext_tiny(weights=None).eval()
+    network = nv.Network(module, size=64)
+    x = torch.randn(1, 3, 64, 64)
+    trace = network.trace(x)
     inner = "features.5.0.block.3"
     assert network.layers[inner].kind == "Linear"
     assert network.layers[inner].channels_last
-    with pytest.raises(nv.MethodNotApplicableError, match="channels last"):
-        nv.attribute(trace, target=0, layer=inner)
+    kept = {}
+    module.get_submodule(inner).register_forward_hook(lambda m, args, output: kept.update(output=output))
+    (gradient,) = torch.autograd.grad(module(x)[0, 0], kept["output"])
+    maps, gradient = (t.detach().permute(0, 3, 1, 2) for t in (kept["output"], gradient))
+    expected = (gradient.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True).relu()
+    assert relative_error(nv.attribute(trace, target=0, layer=inner).values, expected) < 1e-4
+    assert relative_error(nv.attribute(trace, target=0, layer=inner, method="gradient").values, gradient) < 1e-4
+    assert relative_error(trace.maps(inner), maps) < 1e-4
     assert nv.attribute(trace, target=0, layer="features.5.0").values.shape == (1, 1, 4, 4)
 
 
