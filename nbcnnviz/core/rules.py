@@ -81,8 +81,9 @@ def ruling(rule: Rule, roots: Iterable[Tensor]) -> Iterator[set[Node]]:
 def waking(roots: Iterable[Tensor]) -> Iterator[set[Node]]:
     """Let gradient through wholly dead rectifiers while the context lasts; yields those met, as `ruling` does.
 
-    A rectifier that returns nothing of what arrives for a picture (``g f'(x) = 0`` everywhere) passes on ``relu(g)``,
-    which is what would wake it; any other, the plain ``g f'(x)``.
+    A rectifier that returns nothing of what arrives for a picture (``g f'(x) = 0`` everywhere) passes on what would wake
+    it: ``relu(g)``, and where its input lies above what it lets through (ReLU6 beyond 6), ``-relu(-g)``; any other, the
+    plain ``g f'(x)``. So does Lucid (Olah et al. 2017).
     """
     with _hooked(_waking, roots) as governed:
         yield governed
@@ -136,9 +137,21 @@ def _waking(node: Node, governed: set[Node]) -> RemovableHandle:
         alive = passed.flatten(1).any(1)
         if bool(alive.all()):
             return grad_inputs
-        return (torch.where(alive.view(-1, *[1] * (passed.ndim - 1)), passed, arrived.relu()), *grad_inputs[1:])
+        above = _saturated_above(node)
+        towards_life = arrived.relu() if above is None else torch.where(above, arrived.clamp(max=0), arrived.relu())
+        return (torch.where(alive.view(-1, *[1] * (passed.ndim - 1)), passed, towards_life), *grad_inputs[1:])
 
     return node.register_hook(wake_the_dead)
+
+
+def _saturated_above(node: Node) -> Tensor | None:
+    """Where the input of a rectifier is at or above its upper bound; None where it has no such bound."""
+    bound = next((b for n in ("_saved_max_val", "_saved_max") if (b := getattr(node, n, None)) is not None), None)
+    if bound is None:
+        return None
+    # In place, autograd keeps the result instead of the input; there it equals the bound.
+    x = next((x for n in ("_saved_self", "_saved_result") if (x := getattr(node, n, None)) is not None), None)
+    return None if x is None else x >= bound
 
 
 _HOOKS: dict[str, Hook] = {"guided": _guided, "deconvnet": _deconvnet}

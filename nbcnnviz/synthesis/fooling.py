@@ -20,7 +20,7 @@ from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.frame import Frame
 from nbcnnviz.synthesis.objectives import Objective, class_score
 from nbcnnviz.synthesis.optimisers import Optimiser, normalised
-from nbcnnviz.synthesis.recipe import begin, named, picture_of, recipe, recipes
+from nbcnnviz.synthesis.recipe import begin, named, one_picture, picture_of, recipe, recipes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -124,7 +124,7 @@ def fool(
     if how not in _STEPS:
         raise UnknownOptionError(how, _STEPS, f"how is one of {', '.join(_STEPS)}.")
     colours = Colours(net)
-    picture = picture_of(net, colours, image)
+    picture = one_picture(picture_of(net, colours, image))
     wanted = _least_likely(net, picture) if to is None else net.class_index(to)
     if how == "fgsm":
         steps, settings = min(steps, 1), {"learning_rate": bound} | settings

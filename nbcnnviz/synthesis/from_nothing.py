@@ -100,7 +100,7 @@ def synthesize(
         A picture to start from, as `load_image` takes it, a preprocessed (N, C, H, W) tensor, a `Frame`; ``"noise"``, or
         ``"mean"`` for the mean colour. Default: noise on the Fourier canvas, the mean colour on pixels.
     pictures
-        How many, of one objective; from different noise.
+        How many, of one objective; from different noise. Default: 1, or as many as ``start`` holds.
     canvas
         ``"fourier"`` or ``"pixels"``.
     optimiser

@@ -10,7 +10,7 @@ from nbcnnviz.synthesis.ascent import Frames
 from nbcnnviz.synthesis.canvas import Colours
 from nbcnnviz.synthesis.dreaming import middle
 from nbcnnviz.synthesis.objectives import likeness
-from nbcnnviz.synthesis.recipe import Size, Words, begin, named, picture_of, recipe
+from nbcnnviz.synthesis.recipe import Size, Words, begin, named, one_picture, picture_of, recipe
 
 
 @recipe(
@@ -41,7 +41,7 @@ def invert(
         Those of `synthesize`.
     """
     layer = layer or middle(net)
-    wanted = picture_of(net, Colours(net), image, size)
+    wanted = one_picture(picture_of(net, Colours(net), image, size))
     activation = net.again([layer], stop=True)(wanted.to(net.dtype))[layer]
     ascent = begin(
         "invert", net, likeness(layer, activation), steps=steps, size=tuple(wanted.shape[2:]),

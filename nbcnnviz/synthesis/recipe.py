@@ -127,11 +127,13 @@ def begin(
     if count == 0:
         raise UnknownOptionError("[]", (), "A gallery has one objective or more.")
     colours, generator = Colours(net), torch.Generator().manual_seed(seed)
-    height, width = size_of(net, size)
-    picture = torch.zeros(count, net.input_shape[0], height, width, device=net.device)
     scattered = start == "noise" if isinstance(start, str) else start is None and canvas == "fourier"
     if start is not None and not scattered and not (isinstance(start, str) and start == "mean"):
-        picture = picture_of(net, colours, start, size).expand(count, -1, -1, -1)
+        picture = _as_many(picture_of(net, colours, start, size), None if not alike and pictures == 1 else count)
+        count = len(picture)
+        pictures = pictures if alike else count
+    else:
+        picture = torch.zeros(count, net.input_shape[0], *size_of(net, size), device=net.device)
     paper = _chosen("canvas", canvas, CANVASES)(picture, colours)
     if scattered:
         paper.scatter(generator, alike)
@@ -206,6 +208,24 @@ def picture_of(net: Network, colours: Colours, source: Any, size: Size = None) -
     if net.input_shape[0] == 1:
         pixels = F.rgb_to_grayscale(pixels)
     return colours.to_input(pixels.as_subclass(Tensor))
+
+
+def one_picture(picture: Tensor) -> Tensor:
+    """The picture, if it is one; ImageError for a batch of several."""
+    if len(picture) != 1:
+        raise ImageError(f"This recipe takes one picture, and {len(picture)} were given: give them one by one.")
+    return picture
+
+
+def _as_many(picture: Tensor, count: int | None) -> Tensor:
+    """One picture so many times, or so many pictures as they are; all that there are where no number is asked for."""
+    if count is None or len(picture) == count:
+        return picture
+    if len(picture) != 1:
+        raise ImageError(
+            f"There are {len(picture)} pictures to start from, and {count} to be made: give one, or as many as are made."
+        )
+    return picture.expand(count, -1, -1, -1)
 
 
 def _chosen(what: str, name: str, choices: dict[str, Any]) -> Any:

@@ -216,6 +216,32 @@ def test_a_run_starts_from_a_picture_or_a_frame(net: nv.Network) -> None:
     assert large.input.shape == (1, 3, 24, 32)
 
 
+def test_a_run_starts_from_as_many_pictures_as_it_is_given(net: nv.Network) -> None:
+    batch = torch.randn(4, 3, 16, 20, generator=torch.Generator().manual_seed(0))
+    for options in ({}, {"pictures": 4}):
+        frame = next(s.synthesize(net, 0, start=batch, canvas="pixels", **options))
+        assert torch.equal(frame.input, batch)
+        assert len(frame.scores) == 4
+        assert frame.provenance.arguments["pictures"] == 4
+    gallery = next(s.synthesize(net, [0, 1, 2, 1], start=batch, canvas="pixels"))
+    assert torch.equal(gallery.input, batch)
+    waves = next(s.synthesize(net, 0, start=batch.clamp(-1, 1)))
+    assert torch.allclose(waves.input, batch.clamp(-1, 1), atol=0.02)
+    assert len(next(s.dream(net, batch, "4", octaves=1, steps=1)).input) == 4
+
+
+@pytest.mark.parametrize(("objective", "options"), [(0, {"pictures": 2}), ([0, 1], {}), ([0, 1, 2, 3, 4], {})])
+def test_another_number_of_pictures_than_are_to_be_made_is_refused(net, objective: object, options: dict) -> None:
+    with pytest.raises(nv.ImageError, match=r"There are 4 pictures to start from, and [25] to be made"):
+        s.synthesize(net, objective, start=torch.zeros(4, 3, 16, 20), **options)
+
+
+@pytest.mark.parametrize("recipe", [s.fool, s.invert])
+def test_a_recipe_for_one_picture_refuses_several(net: nv.Network, recipe: Callable) -> None:
+    with pytest.raises(nv.ImageError, match="takes one picture, and 2 were given"):
+        next(recipe(net, torch.zeros(2, 3, 16, 20)))
+
+
 def test_nothing_of_the_users_is_touched_and_no_parameter_has_a_gradient() -> None:
     module = Stateful().train()
     for n, p in enumerate(module.parameters()):
@@ -308,6 +334,34 @@ def test_the_waking_gradient_is_the_one_that_raises_what_is_dead_and_leaves_the_
         (found,) = torch.autograd.grad(y, x, retain_graph=True)
     assert found.tolist() == [[1.0, 0.0, 2.0], [3.0, 0.0, -5.0]]
     assert torch.autograd.grad(y, x)[0].tolist() == [[0.0, 0.0, 0.0], [3.0, 0.0, -5.0]]
+
+
+@pytest.mark.parametrize(
+    "rectifier",
+    [nn.ReLU6(), nn.ReLU6(inplace=True), nn.Hardtanh(0, 6), lambda x: x.clamp(0, 6), lambda x: (1 * x).clamp_(0, 6)],
+)
+def test_what_is_saturated_above_wakes_towards_where_it_is_alive(rectifier: Callable[[Tensor], Tensor]) -> None:
+    from nbcnnviz.core.rules import waking
+
+    x = torch.tensor([[9.0, 8.0, -1.0, -2.0], [9.0, 8.0, -1.0, 3.0]], requires_grad=True)
+    weight = torch.tensor([[2.0, -3.0, 4.0, -5.0], [2.0, -3.0, 4.0, -5.0]])
+    y = (rectifier(1 * x) * weight).sum()
+    with waking([y]):
+        (found,) = torch.autograd.grad(y, x)
+    # The first picture is dead: above, only what lowers; below, only what raises. The second is alive: the plain gradient.
+    assert found.tolist() == [[0.0, -3.0, 4.0, 0.0], [0.0, 0.0, 0.0, -5.0]]
+
+
+def test_a_channel_beyond_its_saturation_is_not_raised_for_nothing() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 1, 1, bias=False), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    nn.init.ones_(module[0].weight)
+    net = nv.Network(module, size=8)
+    options = {"canvas": "pixels", "optimiser": "ascent", "learning_rate": 100, **STILL, "wake": 16}
+    start = torch.full((1, 3, 8, 8), 3.0)
+    *_, up = s.synthesize(net, 0, start=start, steps=16, **options)
+    assert torch.equal(up.input, start)
+    *_, down = s.synthesize(net, -1 * s.class_score(0), start=start, steps=1, **options)
+    assert float(down.input.max()) < 3
 
 
 def test_an_explosion_ends_the_run_with_the_last_good_frame(linear: nv.Network) -> None:
