@@ -108,3 +108,15 @@ def to_pictures(pixels: Tensor) -> list[Image.Image]:
     """PIL pictures of pixels (N, 3, H, W) in [0, 1]."""
     values = (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(picture) for picture in values]
+
+
+def blurred(x: Tensor) -> Tensor:
+    """Pictures (N, C, H, W) blurred until little can be told: by a Gaussian of a twentieth of the shorter side."""
+    sigma = max(1.0, min(x.shape[2:]) / 20)
+    radius = min(int(3 * sigma + 0.5), min(x.shape[2:]) - 1)
+    at = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    kernel = torch.exp(-at.square() / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).to(x)
+    padded = torch.nn.functional.pad(x.flatten(0, 1)[:, None], (radius, radius, radius, radius), mode="reflect")
+    rows = torch.nn.functional.conv2d(padded, kernel.view(1, 1, 1, -1))
+    return torch.nn.functional.conv2d(rows, kernel.view(1, 1, -1, 1)).view_as(x)
