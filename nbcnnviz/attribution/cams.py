@@ -53,7 +53,8 @@ def _grad_cam(trace: Trace, target: Target, layer: str) -> Tensor:
 
 def _weighted(maps: Tensor, weights: Tensor) -> Tensor:
     """The sum over channels, (N, 1, h, w), of maps (N, C, h, w) times weights (N, C)."""
-    return torch.bmm(weights.unsqueeze(1), maps.flatten(2)).unflatten(2, maps.shape[2:])
+    summed: Tensor = torch.bmm(weights.unsqueeze(1), maps.flatten(2)).unflatten(2, maps.shape[2:])
+    return summed
 
 
 def _head(trace: Trace, layer: str) -> Tensor:

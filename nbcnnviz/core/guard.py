@@ -91,7 +91,7 @@ class Guard(TorchFunctionMode):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        super().__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             for own, value in self._saved.values():
                 own.copy_(value)
@@ -138,10 +138,12 @@ def _beside(func: Any, writes: bool, target: Tensor, args: tuple[Any, ...], kwar
     rest = {name: value for name, value in kwargs.items() if name not in ("input", "inplace")}
     if writes:
         name = func.__name__.rstrip("_")
-        return (getattr(Tensor, name, None) or getattr(F, name))(target, *args[1:], **rest)
-    bound = inspect.signature(func).bind(target, *args[1:], **rest)
-    bound.arguments["inplace"] = False
-    return func(*bound.args, **bound.kwargs)
+        value: Tensor = (getattr(Tensor, name, None) or getattr(F, name))(target, *args[1:], **rest)
+    else:
+        bound = inspect.signature(func).bind(target, *args[1:], **rest)
+        bound.arguments["inplace"] = False
+        value = func(*bound.args, **bound.kwargs)
+    return value
 
 
 def _random_state() -> tuple[Tensor, list[Tensor]]:

@@ -46,7 +46,9 @@ class Preprocess:
         picture = F.center_crop(F.resize(picture, covering, antialias=True), [height, width])
         if len(self.mean) == 1:
             picture = F.rgb_to_grayscale(picture)
-        return F.normalize(F.to_dtype(F.to_image(picture), torch.float32, scale=True), list(self.mean), list(self.std))
+        pixels = F.to_dtype(F.to_image(picture), torch.float32, scale=True)
+        x: Tensor = F.normalize(pixels, list(self.mean), list(self.std))
+        return x
 
 
 def applied(preprocess: Callable[[Image.Image], Tensor], picture: Image.Image) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from nbcnnviz.core.errors import GradientError, MethodNotApplicableError, StaleTraceError, UnknownOptionError
 from nbcnnviz.core.grids import arranged, maps_of
 from nbcnnviz.core.preprocess import to_pictures
-from nbcnnviz.core.recording import Recording, scores_of
+from nbcnnviz.core.recording import Activation, Recording, scores_of
 from nbcnnviz.core.rules import RULES, Rule, ruling
 from nbcnnviz.core.targets import TargetLike, as_target, scalar_of
 
@@ -104,7 +104,7 @@ class Trace:
         """
         return self._activation(layer).output
 
-    def _activation(self, layer: str) -> Any:
+    def _activation(self, layer: str) -> Activation:
         try:
             return self._activations[layer]
         except (KeyError, TypeError):
@@ -201,7 +201,7 @@ class Trace:
         UnknownLayerError, UnknownClassError, FilterRangeError
             If a name or an index is not the network's.
         """
-        grads, _ = self.gradient_and_governed(of, wrt, rule)
+        grads: Tensor | dict[str, Tensor] = self.gradient_and_governed(of, wrt, rule)[0]
         return grads
 
     def gradient_and_governed(

@@ -259,7 +259,7 @@ class Controls:
 
     def _take(self, upload: dict[str, Any]) -> None:
         file = io.BytesIO(upload["content"])
-        file.name = upload["name"]  # type: ignore[misc]
+        file.name = upload["name"]
         self._selection.image = file
 
     def _explain_chosen(self, change: t.Bunch) -> None:

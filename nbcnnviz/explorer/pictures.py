@@ -77,5 +77,5 @@ class Pictures:
 
 def _file(message: dict[str, Any], name: str) -> io.BytesIO:
     file = io.BytesIO(message.get("content", b""))
-    file.name = name  # type: ignore[misc]
+    file.name = name
     return file

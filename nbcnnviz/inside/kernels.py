@@ -158,7 +158,7 @@ def main_parameter(module: nn.Module) -> str | None:
 
 def _module(network: Network, layer: str) -> nn.Module:
     modules = dict(unwrapped(network.module).named_modules())
-    module = modules.get(layer.partition(":")[0]) if isinstance(layer, str) and layer else None
+    module: nn.Module | None = modules.get(layer.partition(":")[0]) if isinstance(layer, str) and layer else None
     if module is None:
         raise UnknownLayerError(layer, [*network.layers])
     return module
@@ -205,7 +205,7 @@ def _filters_first(module: nn.Module, weight: Tensor) -> Tensor:
     if weight.ndim == 3:  # of one dimension in space: one row of pixels
         weight = weight.unsqueeze(2)
     if isinstance(module, nn.modules.conv._ConvTransposeNd):  # (in, out / groups, h, w)
-        grouped = weight.unflatten(0, (module.groups, -1)).transpose(1, 2)
+        grouped: Tensor = weight.unflatten(0, (module.groups, -1)).transpose(1, 2)
         return grouped.flatten(0, 1)
     return weight
 
@@ -218,9 +218,10 @@ def _inputs(module: nn.Module, values: Tensor) -> Tensor:
 
 
 def _norms(values: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(
+    norms: Tensor = torch.linalg.vector_norm(
         values.flatten(1) if values.ndim > 1 else values[:, None], dim=1, dtype=_wide(values)
     )
+    return norms
 
 
 def _wide(values: Tensor) -> torch.dtype:

@@ -127,10 +127,12 @@ def project(
         value = values[row, column] if values.ndim else values
         return value * value.detach()
 
-    pools = [node for node in in_order(trace._activation(layer).edge.node) if _is_max_pool(node)][::-1]
+    edge = trace._activation(layer).edge
+    assert edge is not None  # it has a receptive field, so the input is within reach
+    pools = [node for node in in_order(edge.node) if _is_max_pool(node)][::-1]
     sources = [trace.input, *(GradientEdge(pool, 0) for pool in pools)]
     (values, *arrived), rectifiers = trace.backward(seeded, sources, rule)
-    assert values is not None  # it has a receptive field, so the input is within reach
+    assert values is not None
     return Projection(
         values[picture],
         layer,

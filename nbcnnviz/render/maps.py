@@ -78,12 +78,14 @@ def to_bytes(values: Tensor, scale: Scale) -> np.ndarray:
     if span <= 0:
         return np.zeros(tuple(values.shape), np.uint8)
     place = (values.detach().float().nan_to_num(0, scale.high, scale.low) - scale.low) * (255 / span)
-    return place.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    places: np.ndarray = place.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    return places
 
 
 def coloured(values: Tensor, scale: Scale, colours: str | None = None) -> np.ndarray:
     """A map (h, w) in colour, (h, w, 3) uint8."""
-    return lookup_table(colours or default_for(scale.signed))[to_bytes(values, scale)]
+    table: np.ndarray = lookup_table(colours or default_for(scale.signed))
+    return table.take(to_bytes(values, scale), axis=0)
 
 
 def overlay(

@@ -42,13 +42,14 @@ class Colours:
             black, matrix = -torch.ones(channels), 2 * torch.eye(channels)
         self._matrix = matrix.float().to(net.device)
         self._each_alone = bool((matrix == matrix.diag().diag()).all())
-        self.low = black.float().view(-1, 1, 1).to(net.device)
-        self.high = self.low + self._matrix.sum(1).view(-1, 1, 1)
+        self.low: Tensor = black.float().view(-1, 1, 1).to(net.device)
+        self.high: Tensor = self.low + self._matrix.sum(1).view(-1, 1, 1)
 
     @property
     def grey(self) -> Tensor:
         """Half-way between black and white, (C, 1, 1)."""
-        return (self.low + self.high) / 2
+        grey: Tensor = (self.low + self.high) / 2
+        return grey
 
     def to_input(self, pixels: Tensor) -> Tensor:
         """The input for pixels in [0, 1]."""

@@ -115,7 +115,8 @@ def _combined(how: Callable[[Any, Any], Any], sign: str, left: Any, right: Any) 
     objectives = [p for p in parts if isinstance(p, Objective)]
 
     def score(trace: Trace) -> Tensor:
-        return how(*(p(trace) if isinstance(p, Objective) else p for p in parts))
+        value: Tensor = how(*(p(trace) if isinstance(p, Objective) else p for p in parts))
+        return value
 
     return _made_of(objectives, score, f"({parts[0]!r} {sign} {parts[1]!r})")
 
@@ -179,7 +180,8 @@ def direction(layer: str, vector: Tensor | Sequence[float]) -> Objective:
         if not bool(along.isfinite().all()) or not bool(along.any()):
             raise FilterRangeError("A direction is made of finite numbers that are not all zero.")
         means = output.flatten(2).mean(2) if output.ndim == 4 else output
-        return means.float() @ (along / along.norm()).to(means.device)
+        score: Tensor = means.float() @ (along / along.norm()).to(means.device)
+        return score
 
     return Objective(score, f"direction({layer!r}, {along.tolist()})", layers={layer})
 

@@ -58,5 +58,5 @@ OPTIMISERS: dict[str, Callable[[], Optimiser]] = {"ascent": Ascent, "normalised"
 
 def normalised(gradient: Tensor) -> Tensor:
     """Each picture's gradient over its Euclidean norm; zero where it is zero."""
-    norm = gradient.flatten(1).norm(dim=1).view(-1, *[1] * (gradient.ndim - 1))
-    return gradient / norm.clamp_min(1e-30)
+    norm: Tensor = gradient.flatten(1).norm(dim=1).view(-1, *[1] * (gradient.ndim - 1))
+    return gradient.div(norm.clamp_min(1e-30))

@@ -176,5 +176,5 @@ def _has_filters(grad: Tensor | None, layer: LearningLayer) -> bool:
 def _filter_norms(grad: Tensor, transposed: int, dtype: torch.dtype) -> Tensor:
     if transposed:  # (groups x in, out, ...): a filter is one of the group's out
         grad = grad.unflatten(0, (transposed, -1)).movedim(1, 2)
-        return torch.linalg.vector_norm(grad, dim=tuple(range(2, grad.ndim)), dtype=dtype).flatten()
-    return torch.linalg.vector_norm(grad, dim=tuple(range(1, grad.ndim)), dtype=dtype)
+    norms: Tensor = torch.linalg.vector_norm(grad, dim=tuple(range(2 if transposed else 1, grad.ndim)), dtype=dtype)
+    return norms.flatten()

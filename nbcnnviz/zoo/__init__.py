@@ -69,7 +69,7 @@ def load_network(
     return network
 
 
-def _loader(name: str) -> Callable:
+def _loader(name: str) -> Callable[[bool, Path | None, Progress | None], from_timm.Loaded]:
     if name == bundled.NAME:
         return bundled.load
     if name.startswith("timm:"):

@@ -59,4 +59,5 @@ def _build(name: str, count: int) -> nn.Module:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the initialisation of weights that are replaced, or random on purpose
-        return models.get_model(name, weights=None, num_classes=count)
+        module: nn.Module = models.get_model(name, weights=None, num_classes=count)
+    return module

@@ -14,8 +14,9 @@ from contextlib import suppress
 from threading import RLock
 
 from ipycanvas import Canvas
-from ipycanvas.canvas import _CANVAS_MANAGER as MANAGER
+from ipycanvas.canvas import _CANVAS_MANAGER
 
+MANAGER = _CANVAS_MANAGER
 Draw = Callable[[Canvas], None]
 
 _ONE_AT_A_TIME = RLock()

@@ -165,7 +165,7 @@ def _probabilities(history: History, titles: Sequence[str], classes: Sequence[st
     blank = np.full(len(last), np.nan, np.float16)
     rows = [blank if found is None or len(found) != len(last) else found for found in history.probabilities]
     values = np.stack([row[shown] for row in rows], axis=1)
-    return [Line(name, row) for name, row in zip(names, values, strict=True)]  # type: ignore[arg-type]
+    return [Line(name, row) for name, row in zip(names, values, strict=True)]
 
 
 def _legend(lines: Sequence[Line]) -> str:
