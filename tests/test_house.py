@@ -15,7 +15,8 @@ import nbcnnviz as nv
 HOUSE = Path(nv.__file__).parent
 
 FLOORS = {
-    "explorer": 7,
+    "explorer": 8,
+    "session": 7,
     "dataset": 6,
     "training": 5,
     "metrics": 4,
@@ -26,7 +27,9 @@ FLOORS = {
     "render": 1,
     "core": 0,
 }
-WIDGETS = {"ipywidgets", "ipycanvas", "bqplot", "anywidget", "IPython", "traitlets"}
+WIDGETS = {"ipywidgets", "ipycanvas", "bqplot", "anywidget", "IPython"}
+OBSERVED = {"traitlets"}
+"""What lets a state be observed: no widget library, but with rooms below the session's nobody observes anything."""
 FILES = [path for path in sorted(HOUSE.rglob("*.py")) if "static" not in path.parts]
 
 
@@ -75,11 +78,14 @@ def test_the_order_of_the_floors_is_the_one_drawn() -> None:
     assert "synthesis" in forbidden("attribution")
     assert "attribution" not in forbidden("metrics")
     assert forbidden("explorer") == set()
+    assert forbidden("session") == {"explorer"}
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if room(p) != "explorer"], ids=lambda p: str(p.relative_to(HOUSE)))
 def test_only_the_explorer_knows_widgets(path: Path) -> None:
-    assert {name.split(".")[0] for name in imports(path)} & WIDGETS == set()
+    libraries = {name.split(".")[0] for name in imports(path)}
+    assert libraries & WIDGETS == set()
+    assert libraries & OBSERVED == set() or room(path) == "session"
 
 
 # Each takes longer to import than all of nbcnnviz, or is needed by few who import it.
@@ -113,7 +119,7 @@ def loaded_by_importing() -> set[str]:
 
 
 def test_a_script_loads_no_widget_library(loaded_by_importing: set[str]) -> None:
-    assert loaded_by_importing & WIDGETS == set()
+    assert loaded_by_importing & (WIDGETS | OBSERVED) == set()
 
 
 def test_importing_loads_nothing_that_is_not_needed_yet(loaded_by_importing: set[str]) -> None:
@@ -184,3 +190,11 @@ def test_every_error_is_one_of_ours() -> None:
     errors = [value for value in vars(nv).values() if inspect.isclass(value) and issubclass(value, Exception)]
     assert len(errors) > 8
     assert all(issubclass(error, nv.NbcnnvizError) for error in errors)
+
+
+def test_a_session_needs_no_widget_library() -> None:
+    script = (
+        f"import sys, nbcnnviz.session; print(*sorted({WIDGETS!r} & {{name.split('.')[0] for name in sys.modules}}))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []

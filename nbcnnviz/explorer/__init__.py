@@ -1,6 +1,6 @@
 """The widget. Only this room knows ipywidgets, ipycanvas and bqplot."""
 
 from nbcnnviz.explorer.app import Explorer, UnknownPanelError, explore
-from nbcnnviz.explorer.selection import Selection
+from nbcnnviz.session.selection import Selection
 
 __all__ = ["Explorer", "Selection", "UnknownPanelError", "explore"]

@@ -28,13 +28,13 @@ from nbcnnviz.core.outline import activity
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.controls import Controls
 from nbcnnviz.explorer.front import LayerMap, MapFrame, StatusLine, Tools, heard_meanwhile, parts_of
-from nbcnnviz.explorer.history import History
 from nbcnnviz.explorer.panels import TABS, Act, ExplainPanel, Panel, PredictionsPanel, Request
 from nbcnnviz.explorer.pictures import Pictures
 from nbcnnviz.explorer.runner import FRAMES_A_SECOND, End, Runner
-from nbcnnviz.explorer.saying import sentence
-from nbcnnviz.explorer.selection import Selection
-from nbcnnviz.explorer.tracing import Tracer
+from nbcnnviz.session.history import History
+from nbcnnviz.session.messages import sentence
+from nbcnnviz.session.selection import Selection
+from nbcnnviz.session.tracing import Tracer
 from nbcnnviz.zoo import load_network
 
 PANELS = ("layers", *TABS, "predictions")
@@ -306,7 +306,7 @@ class Explorer(w.VBox):
     # From a change of the selection to a job. Runs on whatever thread the change was made on, and computes nothing.
 
     def _selected(self, change: t.Bunch) -> None:
-        if self.selection.settled and change.name != "source":
+        if not self.selection.changing and change.name != "source":
             if change.name == "network":
                 self._controls.loading = None  # this one came later
             self.error = None
@@ -320,7 +320,7 @@ class Explorer(w.VBox):
             self._put_off = self._controls.loading is not None  # what is loaded answers, or the end of loading asks
             if self._put_off:
                 return
-            request = Request.of(self.selection)
+            request = self.selection.snapshot
             panel = self._panels[self._panel] if self._panel else None
             self._runner.submit(lambda: self._answer(request, panel))
 
@@ -344,7 +344,7 @@ class Explorer(w.VBox):
 
     def _answer(self, request: Request, panel: Panel | None) -> Generator[_Shown, None, None]:
         for once_more in (True, False):
-            trace = self._tracer(request.network, request.image)
+            trace = self._tracer(request.network, request.picture)
             self._show_trace(trace, request)
             try:
                 if panel is not None:

@@ -17,7 +17,7 @@ from nbcnnviz.core.images import samples
 from nbcnnviz.core.network import Network
 from nbcnnviz.explorer.labels import class_label, class_labels
 from nbcnnviz.explorer.panels.panel import Act
-from nbcnnviz.explorer.selection import Selection
+from nbcnnviz.session.selection import Selection
 from nbcnnviz.zoo import networks
 
 _TOP_CLASS = "top class; type to search"
@@ -151,7 +151,7 @@ class Controls:
         self._follow_network()
 
     def _changed(self, _: t.Bunch) -> None:
-        if self._selection.settled:
+        if not self._selection.changing:
             self.follow()
 
     @contextmanager

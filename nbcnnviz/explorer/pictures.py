@@ -10,9 +10,9 @@ import traitlets as t
 from PIL import Image
 
 from nbcnnviz.explorer.front import WHOLE, Intake
-from nbcnnviz.explorer.history import CAMERA
 from nbcnnviz.explorer.panels import Act
-from nbcnnviz.explorer.selection import Selection
+from nbcnnviz.session.history import CAMERA
+from nbcnnviz.session.selection import Selection
 
 _TRAITS = ("image", "source", "crop")
 
@@ -52,7 +52,7 @@ class Pictures:
         self._selection.unobserve(self._changed, t.All)
 
     def _changed(self, change: t.Bunch) -> None:
-        if self._selection.settled and change.name in (*_TRAITS, "options"):
+        if not self._selection.changing and change.name in (*_TRAITS, "options"):
             self._follow()
 
     def _follow(self) -> None:

@@ -24,8 +24,8 @@ import traitlets as t
 
 from nbcnnviz.core.errors import NbcnnvizError
 from nbcnnviz.explorer.front import Surface, heard_meanwhile, parts_of
-from nbcnnviz.explorer.saying import sentence
 from nbcnnviz.render import DIVERGING, Scale, coloured, lookup_table
+from nbcnnviz.session.messages import sentence
 from nbcnnviz.training import Watch
 
 DRAWINGS_A_SECOND = 4

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 
 CELL = """
 import nbcnnviz as nv
-from nbcnnviz.explorer.selection import Selection
+from nbcnnviz.session.selection import Selection
 from nbcnnviz.explorer.panels.synthesize import SynthesizePanel
 selection = Selection(nv.load_network(), "coffee", layer="blocks.2")
 panel = SynthesizePanel(selection, lambda act: act(), lambda: None)

@@ -15,7 +15,7 @@ from nbcnnviz.explorer.controls import Controls
 from nbcnnviz.explorer.labels import class_label, class_labels
 from tests import toys
 from tests.explorer.conftest import PATIENCE
-from tests.explorer.test_selection import as_file, other_network
+from tests.session.test_selection import as_file, other_network
 
 
 class Desk:

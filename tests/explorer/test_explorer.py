@@ -23,7 +23,7 @@ from nbcnnviz.explorer import Explorer, Selection, UnknownPanelError, app
 from nbcnnviz.explorer.panels import explain
 from tests import toys
 from tests.explorer.conftest import PATIENCE
-from tests.explorer.test_selection import as_file
+from tests.session.test_selection import as_file
 
 
 def answers(ex: Explorer) -> nv.Attribution:
@@ -157,8 +157,8 @@ def test_code_loads_the_weights_that_were_loaded(explore, tmp_path) -> None:
     assert same(run(ex.code()), answers(ex))
 
 
-def test_options_are_in_the_code(explore, toy: nv.Network) -> None:
-    ex = explore(toy)
+def test_options_are_in_the_code(explore, toy: nv.Network, sampled: str) -> None:
+    ex = explore(toy, method=sampled)
     ex.selection.options = {"samples": 3}
     assert ex.code().endswith(", samples=3)")
 

@@ -21,8 +21,8 @@ from nbcnnviz.explorer.front import parts_of
 from nbcnnviz.explorer.panels.features import FeaturesPanel
 from nbcnnviz.explorer.panels.features import panel as module
 from nbcnnviz.explorer.panels.features.frames import A_PAGE, TILE
-from nbcnnviz.explorer.selection import Selection
 from nbcnnviz.render import coloured
+from nbcnnviz.session.selection import Selection
 from tests.explorer.conftest import PATIENCE
 
 RULES = {"Gradient": "gradient", "Guided backprop": "guided", "Deconvnet": "deconvnet"}

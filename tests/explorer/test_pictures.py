@@ -8,7 +8,7 @@ from PIL import Image
 
 import nbcnnviz as nv
 from nbcnnviz.explorer import Selection
-from nbcnnviz.explorer.history import CAMERA
+from nbcnnviz.session.history import CAMERA
 
 
 def say(ex, event: str, *buffers: bytes, **more: object) -> None:

@@ -26,7 +26,6 @@ from nbcnnviz import synthesis as s
 from nbcnnviz.core.errors import ExportError
 from nbcnnviz.explorer.front import parts_of
 from nbcnnviz.explorer.front.base import encoded
-from nbcnnviz.explorer.panels.panel import Request
 from nbcnnviz.explorer.panels.synthesize import SynthesizePanel
 from nbcnnviz.explorer.panels.synthesize.curves import Curves
 from nbcnnviz.explorer.panels.synthesize.pace import SLACK, Pace
@@ -34,7 +33,7 @@ from nbcnnviz.explorer.panels.synthesize.panel import STAYING
 from nbcnnviz.explorer.panels.synthesize.question import Subject, numbers
 from nbcnnviz.explorer.panels.synthesize.run import POINTS, History
 from nbcnnviz.explorer.runner import Runner
-from nbcnnviz.explorer.selection import Selection
+from nbcnnviz.session.selection import Selection
 from tests import toys
 from tests.explorer.conftest import PATIENCE
 from tests.untouched import photograph
@@ -67,7 +66,7 @@ class Bench:
         """Change the selection, as the explorer tells of it."""
         for name, value in selected.items():
             setattr(self.selection, name, value)
-        for frame in self.panel.answer(Request.of(self.selection), None):
+        for frame in self.panel.answer(self.selection.snapshot, None):
             self.panel.show(frame)
 
     def run(self, recipe: str | None = None, steps: int = 6, **options: object) -> s.Frame:

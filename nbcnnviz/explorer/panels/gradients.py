@@ -21,9 +21,9 @@ from nbcnnviz.explorer.panels.asking import Quiet, resolved, same, spelled
 from nbcnnviz.explorer.panels.charts import BLUE, GREEN, PURPLE, Chart, Plot, Ruler, drawn, labelled, short
 from nbcnnviz.explorer.panels.panel import Panel, Request
 from nbcnnviz.explorer.panels.saving import FORMATS, write
-from nbcnnviz.explorer.tracing import weights_state
 from nbcnnviz.inside.dead import DeadFilters
 from nbcnnviz.inside.statistics import Depth, Histogram, depth, histograms
+from nbcnnviz.session.tracing import weights_state
 
 HEALTHY = 1e-3
 """A ratio of update to weight near which training is held to go well (Karpathy, CS231n)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from os import PathLike
 from typing import Any, ClassVar
 
@@ -11,40 +10,15 @@ import ipywidgets as w
 from PIL import Image
 
 from nbcnnviz.core.errors import NbcnnvizError
-from nbcnnviz.core.network import Network
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.runner import Runner
-from nbcnnviz.explorer.selection import Selection
+from nbcnnviz.session import Selection, Snapshot
 
 Act = Callable[[], None]
 
 
-@dataclass(frozen=True)
-class Request:
-    """The selection as it was when asked, for the worker to answer whatever is selected since.
-
-    Attributes
-    ----------
-    target
-        What is explained: a filter or unit if one is chosen, else ``class_``.
-    class_
-        The class, or the target set in Python, that is selected, also while a filter is explained.
-    """
-
-    network: Network
-    image: Image.Image
-    target: Any
-    class_: Any
-    layer: str | None
-    filter: int | None
-    unit: tuple[int, int] | None
-    method: str
-    options: dict[str, Any]
-
-    @classmethod
-    def of(cls, s: Selection) -> Request:
-        """What is selected now."""
-        return cls(s.network, s.picture, s.explains(), s.target, s.layer, s.filter, s.unit, s.method, dict(s.options))
+Request = Snapshot
+"""The selection as it was when asked, for the worker to answer whatever is selected since."""
 
 
 class Panel:

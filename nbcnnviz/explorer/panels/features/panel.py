@@ -39,10 +39,10 @@ from nbcnnviz.explorer.panels.features.frames import (
 )
 from nbcnnviz.explorer.panels.panel import Act, Panel, Request
 from nbcnnviz.explorer.panels.saving import FORMATS, write
-from nbcnnviz.explorer.selection import Selection
 from nbcnnviz.inside import Ranking, ReceptiveFields, receptive_fields
 from nbcnnviz.inside.features import By
 from nbcnnviz.render import default_for
+from nbcnnviz.session.selection import Selection
 
 _VIEWS = ({"kind": "overlay", "title": "Over the picture"}, {"kind": "map", "title": "Map"})
 _CELL = "#00e5ff"

@@ -25,8 +25,8 @@ from nbcnnviz.explorer.panels.synthesize.question import Subject
 from nbcnnviz.explorer.panels.synthesize.run import Order, Run, Shot
 from nbcnnviz.explorer.panels.synthesize.setup import Setup
 from nbcnnviz.explorer.runner import End, Runner
-from nbcnnviz.explorer.saying import sentence
-from nbcnnviz.explorer.selection import Selection
+from nbcnnviz.session.messages import sentence
+from nbcnnviz.session.selection import Selection
 from nbcnnviz.synthesis import Controls, Fooled
 
 CURVES_A_SECOND = 5

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from nbcnnviz.core.errors import FilterRangeError, MethodNotApplicableError
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.targets import Channel, ClassScore, Combination, LayerEnergy, Target, Unit
-from nbcnnviz.explorer.selection import Selection
+from nbcnnviz.session.selection import Selection
 from nbcnnviz.synthesis import channel, layer_energy, unit
 
 Kind = Literal["class", "filter", "unit", "layer"]

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
 import io
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 import nbcnnviz as nv
-from nbcnnviz.explorer import Selection
+from nbcnnviz.session import Selection
 from tests import toys
 
 
@@ -28,9 +31,9 @@ def state(selection: Selection) -> dict:
 
 
 def told(selection: Selection) -> list[tuple[str, dict]]:
-    """What an observer that waits for settled states comes to know: the trait named, and all of them."""
+    """What an observer that waits for whole changes comes to know: the trait named, and all of them."""
     heard: list = []
-    selection.observe(lambda c: heard.append((c.name, state(selection))) if selection.settled else None, t.All)
+    selection.observe(lambda c: heard.append((c.name, state(selection))) if not selection.changing else None, t.All)
     return heard
 
 
@@ -68,6 +71,7 @@ def test_what_is_given_at_first_holds_together(toy: nv.Network) -> None:
         ("image", np.full((4, 4), np.nan), nv.ImageError, "NaN"),
         ("network", "resnet18", t.TraitError, "expected a Network"),
         ("options", 3, t.TraitError, "expected a dict"),
+        ("options", {"foo": 1}, nv.UnknownOptionError, "foo"),
     ],
 )
 def test_what_is_not_valid_raises_why_and_changes_nothing(selection: Selection, name, value, error, says) -> None:
@@ -78,7 +82,7 @@ def test_what_is_not_valid_raises_why_and_changes_nothing(selection: Selection, 
         setattr(selection, name, value)
     assert state(selection) == before
     assert heard == []
-    assert selection.settled
+    assert not selection.changing
 
 
 @pytest.mark.parametrize(
@@ -198,7 +202,8 @@ def test_another_layer_keeps_a_filter_that_it_has_too(selection: Selection) -> N
     assert selection.filter is None
 
 
-def test_another_method_forgets_options(selection: Selection) -> None:
+def test_another_method_forgets_options(selection: Selection, sampled: str) -> None:
+    selection.method = sampled
     selection.options = {"samples": 3}
     selection.method = "saliency"
     assert selection.options == {}
@@ -214,17 +219,20 @@ def test_another_method_forgets_options(selection: Selection) -> None:
         ("image", lambda: "coffee", {"source": "coffee"}),
     ],
 )
-def test_who_observes_settled_states_is_told_once_and_sees_all_of_a_change(selection, name, value, after) -> None:
+def test_who_observes_whole_changes_is_told_once_and_sees_all_of_a_change(
+    selection, sampled, name, value, after
+) -> None:
     selection.layer, selection.target, selection.filter = "4", 1, 7
+    selection.method = sampled
     selection.options = {"samples": 3}
     heard = told(selection)
     setattr(selection, name, value())
     assert [which for which, _ in heard] == [name]
     assert heard[0][1].items() >= after.items()
-    assert selection.settled
+    assert not selection.changing
 
 
-def test_an_observer_that_fails_leaves_the_selection_settled(selection: Selection) -> None:
+def test_an_observer_that_fails_leaves_no_change_half_made(selection: Selection) -> None:
     def fail(_: object) -> None:
         raise RuntimeError
 
@@ -232,7 +240,7 @@ def test_an_observer_that_fails_leaves_the_selection_settled(selection: Selectio
     selection.observe(fail, "filter")
     with pytest.raises(RuntimeError):
         selection.target = 1
-    assert selection.settled
+    assert not selection.changing
 
 
 def test_the_same_picture_under_another_name_has_that_name(selection: Selection) -> None:
@@ -290,3 +298,77 @@ def test_a_unit_of_maps_with_channels_last_is_a_place_too() -> None:
     selection.unit = (height - 1, width - 1)
     with pytest.raises(nv.FilterRangeError):
         selection.unit = (0, width)
+
+
+# The snapshot.
+
+
+def test_options_are_checked_when_they_are_set(selection: Selection, sampled: str) -> None:
+    selection.method = sampled
+    with pytest.raises(nv.UnknownOptionError, match="samples"):
+        selection.options = {"sample": 3}
+    assert selection.options == {}
+    selection.options = {"samples": 3}
+    assert selection.snapshot.options == {"samples": 3}
+
+
+def test_a_snapshot_is_what_is_selected_and_stays_so(selection: Selection, toy: nv.Network) -> None:
+    selection.layer, selection.target, selection.crop = "0", 2, (0, 0, 0.5, 0.5)
+    selection.filter = 1
+    taken = selection.snapshot
+    selection.network, selection.image = other_network(), "coffee"
+    assert (taken.network, taken.layer, taken.filter, taken.class_) == (toy, "0", 1, 2)
+    assert (taken.target, taken.source, taken.crop) == (nv.Channel("0", 1), "chelsea", (0, 0, 0.5, 0.5))
+    assert taken.picture.size == (taken.box[2] - taken.box[0], taken.box[3] - taken.box[1])
+    assert selection.snapshot.target is None
+
+
+def test_no_snapshot_mixes_two_states(toy: nv.Network) -> None:
+    """Read on another thread, at every moment of changes between networks that have no layer in common."""
+    other = other_network()
+    selection = Selection(toy, "chelsea", layer="0", filter=1)
+    seen, done = set(), threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            taken = selection.snapshot
+            seen.add((taken.network.name, taken.layer in taken.network.layers, taken.filter is None))
+
+    reader = threading.Thread(target=read)
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    reader.start()
+    try:
+        for _ in range(300):
+            selection.network = other
+            selection.network = toy
+            selection.filter = 1
+    finally:
+        sys.setswitchinterval(usual)
+        done.set()
+        reader.join()
+    assert all(known for _, known, _ in seen)
+    assert (other.name, True, False) not in seen
+
+
+def test_observers_find_the_snapshot_of_the_whole_change_they_are_told_of(selection: Selection) -> None:
+    selection.layer, selection.filter = "4", 7
+    found = []
+    selection.observe(lambda c: found.append((c.name, selection.snapshot.filter)), "layer")
+    selection.layer = "0"
+    assert found == [("layer", None)]
+
+
+def test_what_cannot_be_restored_leaves_the_selection_as_it_was(selection: Selection, toy: nv.Network) -> None:
+    broken = dataclasses.replace(selection.snapshot, image=selection.image, layer="gone", class_=3)
+    selection.layer, selection.target = "0", 1
+    with pytest.raises(nv.UnknownLayerError):
+        selection.restore(broken)
+    assert (selection.snapshot.layer, selection.snapshot.class_) == (selection.layer, selection.target) == ("0", 1)
+
+
+def test_a_picture_selected_again_is_not_copied(selection: Selection) -> None:
+    first = selection.image
+    selection.image = "coffee"
+    selection.image = first
+    assert selection.image is first

@@ -1,18 +1,20 @@
-"""The one state that the panels of an explorer share."""
+"""What is looked at: the one state that the views of a session share."""
 
 from __future__ import annotations
 
-import math
 import operator
 import os
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import WeakValueDictionary
 
 import traitlets as t
 from PIL import Image
 
 from nbcnnviz.attribution import methods
+from nbcnnviz.attribution.method import check_options
 from nbcnnviz.core.errors import (
     FilterRangeError,
     ImageError,
@@ -23,6 +25,7 @@ from nbcnnviz.core.errors import (
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.targets import Channel, ClassScore, Target, Unit
+from nbcnnviz.session.snapshot import Snapshot, crop_box
 
 
 class Selection(t.HasTraits):
@@ -54,9 +57,9 @@ class Selection(t.HasTraits):
     method : str
         A name from `nbcnnviz.methods`.
     options : dict
-        The method's own options.
-    settled : bool
-        False while one change brings others with it; the last of them is told of when all have been made.
+        The method's own options, by name; those left out have their defaults.
+    changing : bool
+        Whether one change is bringing others with it; the first is told of once more when all have been made.
     """
 
     network = t.Instance(Network)
@@ -70,11 +73,14 @@ class Selection(t.HasTraits):
     method = t.Unicode("grad_cam")
     options = t.Dict()
 
-    settled = True
+    changing = False
+    _holder: int | None = None
+    _snapshot: Snapshot | None = None
     _cropped: tuple[int, tuple[float, ...], Image.Image] | None = None
 
     def __init__(self, network: Network, image: Any, **traits: Any) -> None:
-        self._changing = threading.RLock()
+        self._lock = threading.RLock()
+        self._loaded: WeakValueDictionary[int, Image.Image] = WeakValueDictionary()
         super().__init__(network=network, layer=network.last_maps)
         self.image = image
         for name, value in traits.items():
@@ -84,10 +90,47 @@ class Selection(t.HasTraits):
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(getattr(type(self), name, None), t.TraitType):
             # Until everyone was told: a change is validated against others, and brings others with it.
-            with self._changing:
+            with self._held():
                 super().__setattr__(name, value)
         else:
             super().__setattr__(name, value)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        with self._lock:
+            before, self._holder = self._holder, threading.get_ident()
+            try:
+                yield
+            finally:
+                self._holder = before
+
+    def notify_change(self, change: t.Bunch) -> None:
+        """Make the changes that a change brings with it, and tell the observers of it."""
+        bring = getattr(self, f"_after_{change.name}", None)
+        try:
+            if bring is not None:
+                bring(change)
+        finally:  # an observer that failed of what was brought along keeps the change itself from nobody
+            if not self.changing and self.image is not None:
+                self._snapshot = self._taken()
+            super().notify_change(change)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The state after the last whole change; may be read on any thread, and waits for none."""
+        assert self._snapshot is not None
+        return self._snapshot
+
+    @property
+    def held(self) -> bool:
+        """Whether this thread is within a change, as an observer is: other threads' changes wait for it."""
+        return self._holder == threading.get_ident()
+
+    def _taken(self) -> Snapshot:
+        return Snapshot(
+            self.network, self.image, self.picture, self.source, self.crop, self.explains(), self.target,
+            self.layer, self.filter, self.unit, self.method, dict(self.options),
+        )  # fmt: skip
 
     def explains(self) -> Target | int | str | None:
         """The target in force: the unit or filter if one is chosen, else the class."""
@@ -95,7 +138,8 @@ class Selection(t.HasTraits):
             if self.unit is not None:
                 return Unit(self.layer, self.filter, *self.unit)
             return Channel(self.layer, self.filter)
-        return self.target
+        target: Target | int | str | None = self.target
+        return target
 
     @property
     def picture(self) -> Image.Image:
@@ -109,20 +153,27 @@ class Selection(t.HasTraits):
     @property
     def box(self) -> tuple[int, int, int, int]:
         """What is cropped, in pixels: (left, top, right, bottom), as Pillow has it."""
-        width, height = self.image.size
-        left, top, right, bottom = self.crop or (0.0, 0.0, 1.0, 1.0)
-        return int(left * width), int(top * height), math.ceil(right * width), math.ceil(bottom * height)
+        return crop_box(self.image, self.crop)
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Set traits as they were together before, in an order in which each is valid; it is told of when all are set."""
-        with self._changing:
-            self._along(**state)
-            # Of the traits that bring no others with them: it stands for all.
-            self.notify_change(t.Bunch(name="options", old={}, new=self.options, owner=self, type="change"))
+    def restore(self, state: Snapshot) -> None:
+        """Set everything as it was together before; observers are told of it when all is set, or if it fails, set back."""
+        with self._held():
+            before = self.snapshot
+            try:
+                self._along(**_traits(state))
+            except BaseException:
+                self._along(**_traits(before))
+                raise
+            finally:
+                # Of the traits that bring no others with them: it stands for all.
+                self.notify_change(t.Bunch(name="options", old={}, new=self.options, owner=self, type="change"))
 
     @t.validate("image")
     def _load(self, proposal: t.Bunch) -> Image.Image:
         value = proposal.value
+        known = self._loaded.get(id(value))
+        if known is not None and known is value:  # one that was selected before: no copy of it
+            return known
         picture = load_image(value)
         name = value if isinstance(value, (str, os.PathLike)) else None
         name = name or getattr(value, "filename", None) or getattr(value, "name", None)
@@ -130,6 +181,7 @@ class Selection(t.HasTraits):
         picture.filename = str(name) if isinstance(name, (str, os.PathLike)) else ""  # type: ignore[attr-defined]
         if picture == self.image:  # which is no change that anybody is told of
             self.source = picture.filename  # type: ignore[attr-defined]
+        self._loaded[id(picture)] = picture
         return picture
 
     @t.validate("crop")
@@ -145,13 +197,13 @@ class Selection(t.HasTraits):
         return None if box == (0, 0, 1, 1) else box
 
     @t.validate("layer")
-    def _known_layer(self, proposal: t.Bunch) -> str | None:
+    def _known_layer(self, proposal: t.Bunch) -> Any:
         if proposal.value is not None and proposal.value not in self.network.layers:
             raise self.network.unknown_layer(proposal.value)
         return proposal.value
 
     @t.validate("filter")
-    def _within_layer(self, proposal: t.Bunch) -> int | None:
+    def _within_layer(self, proposal: t.Bunch) -> Any:
         if proposal.value is None:
             return None
         if self.layer is None:
@@ -202,49 +254,56 @@ class Selection(t.HasTraits):
         )
 
     @t.validate("method")
-    def _known_method(self, proposal: t.Bunch) -> str:
+    def _known_method(self, proposal: t.Bunch) -> Any:
         if proposal.value not in methods():
             raise UnknownMethodError(proposal.value, methods())
         return proposal.value
 
-    @t.observe("network")
-    def _start_over(self, change: t.Bunch) -> None:
+    @t.validate("options")
+    def _known_options(self, proposal: t.Bunch) -> dict[str, Any]:
+        check_options(methods()[self.method], proposal.value)
+        return dict(proposal.value)
+
+    # What a change brings with it.
+
+    def _after_network(self, change: t.Bunch) -> None:
         if isinstance(change.old, Network):
             self._along(unit=None, filter=None, target=None, layer=change.new.last_maps)
 
-    @t.observe("image")
-    def _name_source(self, change: t.Bunch) -> None:
+    def _after_image(self, change: t.Bunch) -> None:
         self._along(source=change.new.filename, crop=None)
 
-    @t.observe("layer")
-    def _keep_filter_within(self, change: t.Bunch) -> None:
+    def _after_layer(self, change: t.Bunch) -> None:
         if change.new is None and self.network.last_maps is not None:
-            self._along(layer=self.network.last_maps)  # traitlets validate no None
+            self._along(layer=self.network.last_maps)
         elif self.filter is not None and (change.new is None or self.filter >= self.network.layers[change.new].filters):
-            self._along(unit=None, filter=None)
+            self._along(filter=None)
         elif self.unit is not None:
             self._along(unit=None)
 
-    @t.observe("filter")
-    def _no_unit_without_filter(self, change: t.Bunch) -> None:
+    def _after_filter(self, change: t.Bunch) -> None:
         if self.unit is not None:
             self._along(unit=None)
 
-    @t.observe("target")
-    def _class_instead_of_filter(self, change: t.Bunch) -> None:
+    def _after_target(self, change: t.Bunch) -> None:
         if self.filter is not None:
             self._along(filter=None)
 
-    @t.observe("method")
-    def _forget_options(self, change: t.Bunch) -> None:
+    def _after_method(self, change: t.Bunch) -> None:
         if self.options:
             self._along(options={})
 
     def _along(self, **traits: Any) -> None:
-        """Change what a change brings with it; until it is done, the selection is not settled."""
-        settled, self.settled = self.settled, False
+        """Make changes that belong to another."""
+        changing, self.changing = self.changing, True
         try:
             for name, value in traits.items():
                 setattr(self, name, value)
         finally:
-            self.settled = settled
+            self.changing = changing
+
+
+def _traits(state: Snapshot) -> dict[str, Any]:
+    """A state's traits, in an order in which each is valid."""
+    names = ("network", "image", "crop", "method", "layer", "target", "filter", "unit", "options")
+    return {name: state.class_ if name == "target" else getattr(state, name) for name in names}
