@@ -4,9 +4,9 @@ import type { Binding } from "./keys";
 
 /** The keys of such a box, to be listed. */
 export const CHOICE_KEYS: Binding[] = [
-  { keys: ["ArrowLeft", "ArrowUp", "ArrowRight", "ArrowDown"], says: "the next one in that direction" },
-  { keys: ["Home", "End", "PageUp", "PageDown"], says: "the first, the last, a page up or down" },
-  { keys: ["Enter", " "], says: "choose it" },
+  { keys: ["ArrowLeft", "ArrowUp", "ArrowRight", "ArrowDown"], help: "the next one in that direction" },
+  { keys: ["Home", "End", "PageUp", "PageDown"], help: "the first, the last, a page up or down" },
+  { keys: ["Enter", " "], help: "choose it" },
 ];
 
 let boxes = 0;
@@ -88,7 +88,7 @@ export class Choice {
     const rowHeight = this.options[columns]
       ? this.options[columns].offsetTop - this.options[0].offsetTop
       : Number.POSITIVE_INFINITY;
-    const page = columns * Math.max(1, Math.floor(this.seen() / rowHeight) || 1);
+    const page = columns * Math.max(1, Math.floor(this.visibleHeight() / rowHeight) || 1);
     const column = this.active % columns;
     const last = this.options.length - 1;
     switch (key) {
@@ -119,8 +119,8 @@ export class Choice {
     return lower < 0 ? this.options.length : lower;
   }
 
-  /** How high the part is that can be seen of what scrolls. */
-  private seen(): number {
+  /** The height of the visible part of what scrolls. */
+  private visibleHeight(): number {
     return (this.element.closest(".nbv-scroll") ?? this.element).clientHeight;
   }
 

@@ -5,11 +5,11 @@ import { short } from "./paint";
 
 /** The 256 colours in use. */
 export function table(model: Model<Coloured>): Uint8Array {
-  return named(model, model.get("colours"));
+  return tableOf(model, model.get("colours"));
 }
 
 /** The 256 colours of a colour map. */
-export function named(model: Model<Coloured>, name: string): Uint8Array {
+export function tableOf(model: Model<Coloured>, name: string): Uint8Array {
   const at = Math.max(0, model.get("colour_names").indexOf(name));
   return bytes(model.get("colour_tables")).subarray(768 * at, 768 * (at + 1));
 }

@@ -9,7 +9,7 @@ const TURN = 700;
 
 export class Comparison {
   /** Whether what it is compared with is shown in place of the overlay. */
-  bare = false;
+  flipped = false;
   /** The line between the two. */
   readonly divider = h("div", {
     class: "nbv-divider",
@@ -20,7 +20,7 @@ export class Comparison {
     "aria-valuemax": "100",
     title: "Drag, or use the arrow keys",
   });
-  private readonly still = window.matchMedia?.("(prefers-reduced-motion: reduce)");
+  private readonly reducedMotion = window.matchMedia?.("(prefers-reduced-motion: reduce)");
   private timer = 0;
 
   constructor(
@@ -31,7 +31,7 @@ export class Comparison {
   ) {
     follow(model, ["compare"], () => this.begin(), signal);
     follow(model, ["split"], () => this.place(), signal);
-    this.still?.addEventListener("change", () => this.begin(), { signal });
+    this.reducedMotion?.addEventListener("change", () => this.begin(), { signal });
     signal.addEventListener("abort", () => clearInterval(this.timer));
     this.draggable(signal);
     this.begin();
@@ -48,7 +48,7 @@ export class Comparison {
 
   /** Show what it is compared with in place of the overlay, or the overlay again. */
   flip(): void {
-    this.bare = !this.bare;
+    this.flipped = !this.flipped;
     this.changed();
   }
 
@@ -76,9 +76,9 @@ export class Comparison {
 
   private begin(): void {
     clearInterval(this.timer);
-    this.bare = false;
+    this.flipped = false;
     // Who asked for less motion flips by hand.
-    if (this.mode === "blink" && !this.still?.matches) {
+    if (this.mode === "blink" && !this.reducedMotion?.matches) {
       this.timer = window.setInterval(() => document.hidden || this.flip(), TURN);
     }
     this.place();

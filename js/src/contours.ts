@@ -40,7 +40,7 @@ export function distances(
   return out;
 }
 
-/** Draw lines on RGBA pixels where `far` says, white within black to be seen on any colours. */
+/** Draw lines on RGBA pixels where `far` help, white within black to be seen on any colours. */
 export function ink(pixels: Uint8ClampedArray, far: Float32Array): void {
   const cover = (half: number, distance: number) => Math.min(1, Math.max(0, half + 0.5 - distance));
   for (let at = 0; at < far.length; at++) {

@@ -27,13 +27,13 @@ export function explorerOf(element: Element): HTMLElement | null {
 /** A button: what stands on it, what it does in words, and its key. */
 export function button(
   face: Child,
-  says: string,
+  help: string,
   key: string,
   act: () => void,
   signal: AbortSignal,
 ): HTMLButtonElement {
-  const title = key ? `${says} (${key})` : says;
-  const element = h("button", { type: "button", title, "aria-label": says }, face);
+  const title = key ? `${help} (${key})` : help;
+  const element = h("button", { type: "button", title, "aria-label": help }, face);
   element.addEventListener("click", act, { signal });
   return element;
 }

@@ -15,12 +15,12 @@ const KINDS = { maps, status, tiles, pictures, tools: toolbar, layers, intake };
 async function render({ model, el }: RenderProps<Front>) {
   const gone = new AbortController();
   el.classList.add("nbv");
-  await KINDS[model.get("kind")](unheard(model) as any, el, gone.signal);
+  await KINDS[model.get("kind")](ignoringLostMessages(model) as never, el, gone.signal);
   return () => gone.abort();
 }
 
-/** The model, with messages that are lost where the kernel is gone: JupyterLab would throw. */
-function unheard<Of extends object>(model: Of): Of {
+/** The model; a message sent without a kernel is dropped, where JupyterLab would throw. */
+function ignoringLostMessages<Of extends object>(model: Of): Of {
   return new Proxy(model, {
     get(target, name) {
       const value = Reflect.get(target, name, target);

@@ -19,7 +19,7 @@ export function intake(model: Model<Intake>, el: HTMLElement, signal: AbortSigna
   });
   const crop = new Crop(model, signal);
   const camera = new Camera(model, signal);
-  const told = h("span", { class: "nbv-told", role: "status", "aria-live": "polite" });
+  const message = h("span", { class: "nbv-message", role: "status", "aria-live": "polite" });
   const element = h(
     "section",
     { class: "nbv-intake", "aria-label": "Picture" },
@@ -31,7 +31,7 @@ export function intake(model: Model<Intake>, el: HTMLElement, signal: AbortSigna
     ),
     strip,
     crop.element,
-    h("div", { class: "nbv-toolbar" }, camera.button, crop.whole, told, camera.told),
+    h("div", { class: "nbv-toolbar" }, camera.button, crop.whole, message, camera.message),
   );
 
   let active = 0;
@@ -92,11 +92,11 @@ export function intake(model: Model<Intake>, el: HTMLElement, signal: AbortSigna
   const take = async (file: File | null | undefined) => {
     if (!file) return;
     if (file.size > MOST) {
-      told.textContent = `${file.name} is larger than ${MOST / 1e6} MB: give a smaller picture.`;
+      message.textContent = `${file.name} is larger than ${MOST / 1e6} MB: give a smaller picture.`;
       return;
     }
     camera.stop();
-    told.textContent = "";
+    message.textContent = "";
     model.send({ type: "picture", name: file.name || "pasted.png" }, undefined, [await file.arrayBuffer()]);
   };
   const explorer = () => element.closest(".nbcnnviz");
@@ -246,7 +246,7 @@ class Camera {
     },
     "Camera",
   );
-  readonly told = h("span", { class: "nbv-told", role: "status" });
+  readonly message = h("span", { class: "nbv-message", role: "status" });
   private stream: MediaStream | null = null;
   private readonly video = h("video", { playsinline: "", muted: "" });
   private waiting = 0;
@@ -271,10 +271,13 @@ class Camera {
   async start(): Promise<void> {
     try {
       const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640 } });
-      if (this.signal.aborted) return stream.getTracks().forEach((track) => track.stop());
+      if (this.signal.aborted) {
+        for (const track of stream.getTracks()) track.stop();
+        return;
+      }
       this.stream = stream;
     } catch (error) {
-      this.told.textContent = `No camera: ${(error as Error).message || "it may not be used here"}.`;
+      this.message.textContent = `No camera: ${(error as Error).message || "it may not be used here"}.`;
       return;
     }
     this.video.srcObject = this.stream;
@@ -290,7 +293,7 @@ class Camera {
     this.video.srcObject = null;
     clearTimeout(this.waiting);
     this.button.setAttribute("aria-pressed", "false");
-    this.told.textContent = "";
+    this.message.textContent = "";
   }
 
   private async send(): Promise<void> {
@@ -321,7 +324,7 @@ class Camera {
     const [first, last] = [this.times[0], this.times[this.times.length - 1]];
     if (this.times.length > 2) {
       const rate = ((this.times.length - 1) * 1000) / (last - first);
-      this.told.textContent = `${rate.toFixed(1)} frames a second`;
+      this.message.textContent = `${rate.toFixed(1)} frames a second`;
     }
   }
 }

@@ -4,12 +4,12 @@ import { h } from "./dom";
 /** What keys do; without `act`, they are described here and taken elsewhere. */
 export interface Binding {
   keys: string[];
-  says: string;
+  help: string;
   act?: (event: KeyboardEvent) => void;
 }
 
 /**
- * Give keys pressed within `root` to `act`, which says whether it took them.
+ * Give keys pressed within `root` to `act`, which tells whether it handled them.
  *
  * JupyterLab listens on the document and would take letters, arrows and Enter for its notebook; here they are taken on
  * the window, ahead of it. What is never ours goes on its way: Tab, Escape, Shift-Enter, and all with Ctrl, Alt or Meta.
@@ -64,9 +64,9 @@ export function help(
   element.addEventListener("click", (event) => event.target === element && element.close(), { signal });
   const open = () => {
     list.replaceChildren(
-      ...bindings().map(({ keys, says }) => {
+      ...bindings().map(({ keys, help }) => {
         const named = keys.map((key) => h("kbd", {}, NAMES[key] ?? key));
-        return h("div", {}, h("dt", {}, ...named), h("dd", {}, says));
+        return h("div", {}, h("dt", {}, ...named), h("dd", {}, help));
       }),
     );
     element.showModal();

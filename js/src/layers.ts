@@ -1,5 +1,5 @@
 // The layer map: the network's modules as a tree, in the order of the forward pass. The bar of a row is as long as the
-// maps are wide, on a scale of doublings, so that the network's funnel can be seen; it is as dark as the layer is active.
+// maps are wide, on a scale of doublings, so that the network's funnel is visible; it is as dark as the layer is active.
 import { h } from "./dom";
 import { keys } from "./keys";
 import { bytes, follow, type Layers, type Model } from "./model";
@@ -133,31 +133,31 @@ class LayerMap {
       const value = known ? heat[row.at] : Number.NaN;
       const strength = Number.isFinite(value) && most > 0 ? 0.15 + (0.85 * value) / most : 0;
       row.bar.style.setProperty("--nbv-heat", `${Math.round(100 * strength)}%`);
-      const told = Number.isFinite(value) ? `, ${this.model.get("heat_title")} ${short(value)}` : "";
-      row.element.title = `${row.name}${told}`;
+      const activity = Number.isFinite(value) ? `, ${this.model.get("heat_title")} ${short(value)}` : "";
+      row.element.title = `${row.name}${activity}`;
     }
   }
 
   /** Put up the rows that are to be seen. */
   private lay(): void {
     const wanted = this.search.value.trim().toLowerCase();
-    const seen: Row[] = [];
+    const visible: Row[] = [];
     for (let at = 0; at < this.rows.length; ) {
       const row = this.rows[at];
       const open = wanted !== "" || this.open.has(at);
       if (!wanted || `${row.name} ${this.model.get("kinds")[at]}`.toLowerCase().includes(wanted))
-        seen.push(row);
+        visible.push(row);
       if (row.size > 0) {
         row.element.setAttribute("aria-expanded", String(open));
       }
       at += open ? 1 : row.size + 1;
     }
-    this.tree.replaceChildren(...seen.map((row) => row.element));
-    if (!seen.some((row) => row.at === this.active)) this.active = seen[0]?.at ?? 0;
+    this.tree.replaceChildren(...visible.map((row) => row.element));
+    if (!visible.some((row) => row.at === this.active)) this.active = visible[0]?.at ?? 0;
     this.reach(this.active);
   }
 
-  private get seen(): Row[] {
+  private get visible(): Row[] {
     return [...this.tree.children].map((element) => this.rows[Number(element.id.split("-").at(-1))]);
   }
 
@@ -183,9 +183,9 @@ class LayerMap {
 
   private key(event: KeyboardEvent): boolean {
     if (document.activeElement !== this.tree) return false;
-    const seen = this.seen;
-    const place = seen.findIndex((row) => row.at === this.active);
-    const row = seen[place];
+    const visible = this.visible;
+    const place = visible.findIndex((row) => row.at === this.active);
+    const row = visible[place];
     if (!row) return false;
     const within = row.size > 0;
     switch (event.key) {
@@ -196,29 +196,29 @@ class LayerMap {
         return true;
       case "ArrowRight":
         if (within && !this.open.has(row.at)) this.toggle(row, true);
-        else this.reach(seen[place + 1]?.at ?? row.at);
+        else this.reach(visible[place + 1]?.at ?? row.at);
         return true;
       case "ArrowLeft":
         if (within && this.open.has(row.at)) this.toggle(row, false);
         else
           this.reach(
-            seen
+            visible
               .slice(0, place)
               .reverse()
               .find((r) => r.depth < row.depth)?.at ?? row.at,
           );
         return true;
       case "ArrowDown":
-        this.reach(seen[place + 1]?.at ?? row.at);
+        this.reach(visible[place + 1]?.at ?? row.at);
         return true;
       case "ArrowUp":
-        this.reach(seen[place - 1]?.at ?? row.at);
+        this.reach(visible[place - 1]?.at ?? row.at);
         return true;
       case "Home":
-        this.reach(seen[0].at);
+        this.reach(visible[0].at);
         return true;
       case "End":
-        this.reach(seen[seen.length - 1].at);
+        this.reach(visible[visible.length - 1].at);
         return true;
       default:
         return false;
@@ -229,7 +229,10 @@ class LayerMap {
     this.rows[this.active]?.element.classList.remove("nbv-active");
     this.active = at;
     const row = this.rows[at];
-    if (!row) return this.tree.removeAttribute("aria-activedescendant");
+    if (!row) {
+      this.tree.removeAttribute("aria-activedescendant");
+      return;
+    }
     row.element.classList.add("nbv-active");
     this.tree.setAttribute("aria-activedescendant", row.element.id);
     if (document.activeElement === this.tree) this.reveal(row.element);

@@ -5,7 +5,7 @@ import { COMPARE, Comparison } from "./compare";
 import { button, h } from "./dom";
 import type { Binding } from "./keys";
 import { follow, type Maps, type Model } from "./model";
-import { repainter, settled } from "./schedule";
+import { debounced, repainter } from "./schedule";
 import { tools } from "./tools";
 import { Views } from "./views";
 import { linked, Zoom } from "./zoom";
@@ -14,7 +14,7 @@ export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSig
   const bar = new ColourBar();
   const zoom = new Zoom(() => {
     look();
-    tellOthers();
+    syncLinked();
   });
   const views = new Views(model, zoom, signal);
   const repaint = repainter(() => {
@@ -34,20 +34,20 @@ export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSig
     comparison.place();
   };
   const root = h("section", { class: "nbv-frame", "aria-label": model.get("label") || "Explanation" });
-  const tellOthers = linked(root, zoom, signal);
+  const syncLinked = linked(root, zoom, signal);
   const caption = h("div", { class: "nbv-caption" });
   const likeness = h("div", { class: "nbv-likeness" });
-  const tell = () => {
+  const showCaption = () => {
     caption.textContent = model.get("caption");
     likeness.textContent = model.get("likeness");
     views.element.setAttribute("aria-label", model.get("caption") || "Map");
   };
-  const anew = () => {
+  const remap = () => {
     views.outdate();
     repaint();
   };
   follow(model, ["picture", "pinned"], () => void views.decode().then(repaint), signal);
-  follow(model, ["values", "shape", "size", "low", "pinned"], anew, signal);
+  follow(model, ["values", "shape", "size", "low", "pinned"], remap, signal);
   const looks = [
     "high",
     "cut",
@@ -59,7 +59,7 @@ export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSig
     "compare_with",
   ] as const;
   follow(model, [...looks], repaint, signal);
-  follow(model, ["caption", "likeness"], tell, signal);
+  follow(model, ["caption", "likeness"], showCaption, signal);
 
   const figure = () => ({
     caption: model.get("caption"),
@@ -67,7 +67,7 @@ export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSig
     scale: bar.element.hidden ? undefined : bar.shown(),
   });
   const others = (event: KeyboardEvent) => comparison.key(event) || views.key(event);
-  const save = settled(() => model.save_changes());
+  const save = debounced(() => model.save_changes());
   const bindings = keysOf(model, zoom, comparison, save);
   const zooming = h(
     "div",
@@ -83,7 +83,7 @@ export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSig
     controls(model, comparison, signal),
   );
   el.append(root);
-  tell();
+  showCaption();
   look();
   await views.start(comparison);
   repaint();
@@ -106,44 +106,44 @@ export function keysOf(model: Model<Maps>, zoom: Zoom, comparison: Comparison, s
   return [
     {
       keys: ["o", "O"],
-      says: "opacity: more, less",
+      help: "opacity: more, less",
       act: (e) => change("opacity", e.key === "o" ? 0.1 : -0.1),
     },
     {
       keys: ["t", "T"],
-      says: "threshold: higher, lower",
+      help: "threshold: higher, lower",
       act: (e) => change("threshold", e.key === "t" ? 0.05 : -0.05),
     },
     {
       keys: ["c", "C"],
-      says: "colours: next, previous",
+      help: "colours: next, previous",
       act: (e) => nextColours(model, e.key === "c" ? 1 : -1, save),
     },
-    { keys: ["l"], says: "contour lines", act: contours },
-    { keys: ["v"], says: "compare: overlay, blink, split", act: compare },
+    { keys: ["l"], help: "contour lines", act: contours },
+    { keys: ["v"], help: "compare: overlay, blink, split", act: compare },
     {
       keys: ["b"],
-      says: "flip between the overlay and what it is compared with",
+      help: "flip between the overlay and what it is compared with",
       act: () => comparison.flip(),
     },
     ...(pinnable(model)
       ? [
           {
             keys: ["k"],
-            says: "pin this map, to be compared with others",
+            help: "pin this map, to be compared with others",
             act: () => model.send({ type: "pin" }),
           },
-          { keys: ["K"], says: "unpin it", act: () => model.send({ type: "unpin" }) },
+          { keys: ["K"], help: "unpin it", act: () => model.send({ type: "unpin" }) },
         ]
       : []),
-    { keys: ["+", "="], says: "zoom in", act: () => zoom.by(1.5) },
-    { keys: ["-"], says: "zoom out", act: () => zoom.by(1 / 1.5) },
-    { keys: ["0"], says: "show all of it", act: () => zoom.reset() },
+    { keys: ["+", "="], help: "zoom in", act: () => zoom.by(1.5) },
+    { keys: ["-"], help: "zoom out", act: () => zoom.by(1 / 1.5) },
+    { keys: ["0"], help: "show all of it", act: () => zoom.reset() },
     {
       keys: ["ArrowLeft", "ArrowUp", "ArrowRight", "ArrowDown"],
-      says: "on the views: read the map, with Shift ten times as far",
+      help: "on the views: read the map, with Shift ten times as far",
     },
-    { keys: ["Enter"], says: "on the views: choose the place that is read" },
+    { keys: ["Enter"], help: "on the views: choose the place that is read" },
   ];
 }
 

@@ -17,7 +17,7 @@ export interface Coloured {
 /** front/maps.py */
 export interface Maps extends Front, Coloured {
   /** References to ipycanvas canvases, one a view, and one of marks that is laid over the views. */
-  surfaces: string[];
+  canvases: string[];
   marks: string | null;
   /** What each view shows and is called. */
   views: View[];
@@ -65,13 +65,13 @@ export interface Status extends Front {
   steps: number;
   running: boolean;
   error: string;
-  /** What names the picture of the explorer that is kept in the notebook; "" if none is. */
-  still: string;
+  /** Identifies the snapshot of the explorer that is saved in the notebook; "" if none is. */
+  snapshot: string;
 }
 
 /** front/tiles.py */
 export interface Tiles extends Front, Coloured {
-  surfaces: string[];
+  canvases: string[];
   /** Tiles one after another, a byte a value: count, height, width, and 1 for maps or 3 for colours. */
   values: DataView;
   shape: [number, number, number, number];
@@ -94,7 +94,7 @@ export interface Tiles extends Front, Coloured {
 
 /** front/pictures.py */
 export interface Pictures extends Front {
-  surfaces: string[];
+  canvases: string[];
   /** Encoded images, and their titles. */
   pictures: DataView[];
   titles: string[];

@@ -1,11 +1,12 @@
 // Pictures side by side, each on a canvas of its own, as they change. What comes while one lot is decoded waits, and only
 // the newest of it: the screen lags behind the kernel by no more than one decoding.
+
+import { CanvasHost } from "./canvas";
 import { CHOICE_KEYS, Choice } from "./choice";
 import { h } from "./dom";
 import { bytes, follow, type Model, type Pictures } from "./model";
 import type { Figure } from "./save";
 import { latest } from "./schedule";
-import { Surface } from "./surface";
 import { tools } from "./tools";
 
 /** A single picture is shown as large as this. */
@@ -21,7 +22,7 @@ export async function pictures(model: Model<Pictures>, el: HTMLElement, signal: 
 
 interface Place {
   reference: string;
-  surface: Surface;
+  host: CanvasHost;
   box: HTMLElement;
   title: HTMLElement;
   element: HTMLElement;
@@ -48,16 +49,16 @@ class Row {
     const key = (event: KeyboardEvent) => this.choice.key(event);
     const buttons = tools(this.element, () => this.figure(), CHOICE_KEYS, key, signal);
     this.head = h("div", { class: "nbv-head" }, this.caption, buttons);
-    follow(model, ["pictures", "surfaces"], () => void this.show(), signal);
+    follow(model, ["pictures", "canvases"], () => void this.show(), signal);
     follow(model, ["titles", "caption", "chosen", "choosable", "width"], () => this.label(), signal);
     signal.addEventListener("abort", () => {
-      for (const place of this.places) place.surface.remove();
+      for (const place of this.places) place.host.remove();
     });
   }
 
   private async work(): Promise<void> {
     const encoded = this.model.get("pictures");
-    const references = this.model.get("surfaces").slice(0, encoded.length);
+    const references = this.model.get("canvases").slice(0, encoded.length);
     const decoding = encoded.map((picture) =>
       createImageBitmap(new Blob([bytes(picture)])).catch(() => null),
     );
@@ -70,7 +71,7 @@ class Row {
     }
   }
 
-  /** Have a surface for each picture: those that are there stay, others come and go. */
+  /** Have a host for each picture: those that are there stay, others come and go. */
   private async host(references: string[]): Promise<void> {
     const kept = this.places.map((place) => place.reference);
     if (kept.length === references.length && kept.every((reference, i) => reference === references[i]))
@@ -82,16 +83,16 @@ class Row {
       before.delete(reference);
       places.push(place);
     }
-    for (const place of before.values()) place.surface.remove();
+    for (const place of before.values()) place.host.remove();
     this.places = places;
-    if (this.signal.aborted) for (const place of places) place.surface.remove();
+    if (this.signal.aborted) for (const place of places) place.host.remove();
   }
 
   private async place(reference: string): Promise<Place> {
-    const box = h("div", { class: "nbv-surface" });
+    const box = h("div", { class: "nbv-canvas" });
     const title = h("div", { class: "nbv-title" });
-    const surface = await Surface.host(this.model.widget_manager, reference, box);
-    return { reference, surface, box, title, element: h("div", { class: "nbv-picture" }, box, title) };
+    const host = await CanvasHost.host(this.model.widget_manager, reference, box);
+    return { reference, host, box, title, element: h("div", { class: "nbv-picture" }, box, title) };
   }
 
   /** Put the pictures into the row, with titles; as options where one can be chosen. */
@@ -128,7 +129,7 @@ class Row {
 
   /** What is shown, to be saved. */
   private figure(): Figure {
-    const pictures = this.places.map(({ surface: { canvas }, title }) => {
+    const pictures = this.places.map(({ host: { canvas }, title }) => {
       const width = Math.max(this.model.get("width"), canvas.width);
       return {
         title: title.textContent ?? "",
@@ -143,7 +144,7 @@ class Row {
 
 function paint(place: Place, bitmap: ImageBitmap): void {
   place.box.classList.toggle("nbv-squares", bitmap.width < SMALL);
-  place.surface.paint(bitmap.width, bitmap.height, (context) => {
+  place.host.paint(bitmap.width, bitmap.height, (context) => {
     context.clearRect(0, 0, bitmap.width, bitmap.height);
     context.drawImage(bitmap, 0, 0);
   });

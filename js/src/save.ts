@@ -28,7 +28,7 @@ export async function save(figure: Figure, format: "png" | "svg"): Promise<void>
   const { text, width, height } = compose(figure);
   const whole = new Blob([text], { type: "image/svg+xml" });
   const blob = format === "svg" ? whole : await drawn(text, width, height);
-  if (blob) download(blob, `${named(figure.caption)}.${format}`);
+  if (blob) download(blob, `${fileName(figure.caption)}.${format}`);
 }
 
 /** A figure as SVG text, with its size. */
@@ -99,7 +99,7 @@ function download(blob: Blob, name: string): void {
 }
 
 /** A caption as the name of a file. */
-export function named(caption: string): string {
+export function fileName(caption: string): string {
   const name = caption.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "");
   return name.slice(0, 80) || "nbcnnviz";
 }

@@ -54,7 +54,7 @@ export function visible(signal: AbortSignal): Promise<void> {
 }
 
 /** Call `act` once an element is in the page: a view is put there some time after it is made. */
-export function placed(element: Element, act: () => void, signal: AbortSignal): void {
+export function whenAttached(element: Element, act: () => void, signal: AbortSignal): void {
   const look = () => {
     if (signal.aborted) return;
     if (element.isConnected) act();
@@ -64,7 +64,7 @@ export function placed(element: Element, act: () => void, signal: AbortSignal): 
 }
 
 /** A function that calls `act` when it has not been called for a while. */
-export function settled(act: () => void, after = 300): () => void {
+export function debounced(act: () => void, after = 300): () => void {
   let timer = 0;
   return () => {
     clearTimeout(timer);

@@ -1,21 +1,26 @@
 // What is going on, how far it is, a button to stop it; and what went wrong. One for each explorer.
+
+import { nameControls } from "./accessible";
 import { h } from "./dom";
 import { keys } from "./keys";
 import { follow, type Model, type Status } from "./model";
-import { nameControls } from "./named";
 import { acknowledge } from "./schedule";
-import { onScreen } from "./seen";
-import { hideStill } from "./still";
+import { hideSnapshot } from "./snapshot";
+import { observeVisibility } from "./visibility";
 
 export function status(model: Model<Status>, el: HTMLElement, signal: AbortSignal): void {
   const line = new StatusLine(model, signal);
   follow(model, ["status", "step", "steps", "running", "error"], () => line.paint(), signal);
   keys(line.element, () => false, signal);
-  escape(line.element, () => line.ask(), signal);
+  onEscape(line.element, () => line.requestStop(), signal);
   acknowledge(line.element, () => model.send({ type: "here" }), signal);
-  onScreen(line.element, (view, seen) => model.send({ type: "seen", view, seen }), signal);
+  observeVisibility(
+    line.element,
+    (view, visible) => model.send({ type: "visibility", view, visible }),
+    signal,
+  );
   nameControls(line.element, signal);
-  hideStill(model.get("still"), signal);
+  hideSnapshot(model.get("snapshot"), signal);
   el.append(line.element);
   line.paint();
 }
@@ -40,11 +45,11 @@ export class StatusLine {
     private readonly model: Model<Status>,
     signal: AbortSignal,
   ) {
-    this.stop.addEventListener("click", () => this.ask(), { signal });
+    this.stop.addEventListener("click", () => this.requestStop(), { signal });
   }
 
   /** Ask for a stop, if there is something to be stopped. */
-  ask(): void {
+  requestStop(): void {
     if (this.model.get("running")) this.model.send({ type: "stop" });
   }
 
@@ -64,7 +69,7 @@ export class StatusLine {
 }
 
 /** Escape pressed anywhere in the explorer, but in a dialog, which it closes. On the window: ahead of JupyterLab. */
-function escape(element: HTMLElement, act: () => void, signal: AbortSignal): void {
+function onEscape(element: HTMLElement, act: () => void, signal: AbortSignal): void {
   const pressed = (event: KeyboardEvent) => {
     const target = event.target as Element;
     const explorer = element.closest(".nbcnnviz") ?? element;

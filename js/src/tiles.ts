@@ -1,5 +1,7 @@
 // A grid of small maps or colour pictures on one canvas. The canvas has the pixels; over it lies a list box with an
 // option for each tile, which has what a canvas lacks: labels, the chosen one, keys, names for screen readers.
+
+import { CanvasHost } from "./canvas";
 import { CHOICE_KEYS, Choice } from "./choice";
 import { ColourBar, coloursMenu, nextColours, table } from "./colours";
 import { h } from "./dom";
@@ -7,8 +9,7 @@ import { bytes, follow, type Model, type Tiles } from "./model";
 import { mosaic } from "./mosaic";
 import { short } from "./paint";
 import type { Figure } from "./save";
-import { repainter, settled } from "./schedule";
-import { Surface } from "./surface";
+import { debounced, repainter } from "./schedule";
 import { tools } from "./tools";
 
 const GAP = 8;
@@ -55,12 +56,12 @@ class Grid {
   private readonly bar = new ColourBar();
   private readonly own = h("div", { class: "nbv-own" }, "each tile on a colour scale of its own");
   private readonly readout = h("output", { class: "nbv-readout", "aria-live": "off" });
-  private readonly box = h("div", { class: "nbv-surface", "aria-hidden": "true" });
+  private readonly box = h("div", { class: "nbv-canvas", "aria-hidden": "true" });
   private readonly choice: Choice;
   private readonly menu: HTMLElement;
   private readonly scroll: HTMLElement;
   readonly element: HTMLElement;
-  private surface: Surface | null = null;
+  private host: CanvasHost | null = null;
   private layout: Arrangement = { columns: 1, rows: 0, width: 0, height: 0, step: 0 };
   private pixels: ImageData | null = null;
 
@@ -69,7 +70,7 @@ class Grid {
     private readonly signal: AbortSignal,
   ) {
     const choose = (at: number) => model.send({ type: "choose", index: this.index(at) });
-    this.choice = new Choice({ class: "nbv-tiles" }, { choose, moved: (at) => this.say(at) }, signal);
+    this.choice = new Choice({ class: "nbv-tiles" }, { choose, moved: (at) => this.describe(at) }, signal);
     this.menu = h("div", { class: "nbv-controls nbv-local" }, coloursMenu(model, signal));
     this.scroll = h(
       "div",
@@ -77,9 +78,9 @@ class Grid {
       h("div", { class: "nbv-grid" }, this.box, this.choice.element),
     );
     this.element = h("section", { class: "nbv-tileframe", "aria-label": model.get("label") || "Tiles" });
-    const save = settled(() => model.save_changes());
+    const save = debounced(() => model.save_changes());
     const change = (event: KeyboardEvent) => nextColours(model, event.key === "c" ? 1 : -1, save);
-    const bindings = [...CHOICE_KEYS, { keys: ["c", "C"], says: "colours: next, previous", act: change }];
+    const bindings = [...CHOICE_KEYS, { keys: ["c", "C"], help: "colours: next, previous", act: change }];
     const key = (event: KeyboardEvent) => this.choice.key(event);
     const buttons = tools(this.element, () => this.figure(), bindings, key, signal);
     this.element.append(
@@ -93,21 +94,21 @@ class Grid {
   }
 
   async start(): Promise<void> {
-    const surface = await Surface.host(
+    const host = await CanvasHost.host(
       this.model.widget_manager,
-      this.model.get("surfaces")[0] ?? "",
+      this.model.get("canvases")[0] ?? "",
       this.box,
     );
-    if (this.signal.aborted) return surface.remove();
-    this.surface = surface;
-    const views = SHARED.get(surface.canvas) ?? new Map<Grid, number>();
-    SHARED.set(surface.canvas, views);
+    if (this.signal.aborted) return host.remove();
+    this.host = host;
+    const views = SHARED.get(host.canvas) ?? new Map<Grid, number>();
+    SHARED.set(host.canvas, views);
     const watch = new ResizeObserver(() => this.measure());
     watch.observe(this.scroll);
     this.scroll.addEventListener("scroll", () => this.fade(), { passive: true, signal: this.signal });
     this.signal.addEventListener("abort", () => {
       watch.disconnect();
-      surface.remove();
+      host.remove();
       views.delete(this);
       for (const view of views.keys()) view.arrange();
     });
@@ -174,7 +175,7 @@ class Grid {
 
   /** Take notice of the width that there is. */
   private measure(): void {
-    const views = this.surface && SHARED.get(this.surface.canvas);
+    const views = this.host && SHARED.get(this.host.canvas);
     const width = this.scroll.clientWidth;
     if (!views || !width || views.get(this) === width) return;
     views.set(this, width);
@@ -183,11 +184,14 @@ class Grid {
 
   /** Lay the tiles out anew, and paint them, if that has changed. */
   private arrange(): void {
-    const views = this.surface && SHARED.get(this.surface.canvas);
+    const views = this.host && SHARED.get(this.host.canvas);
     const model = this.model;
     const shape = model.get("shape");
     const within = Math.min(...(views?.values() ?? []));
-    if (!shape[0] || !Number.isFinite(within)) return this.paint();
+    if (!shape[0] || !Number.isFinite(within)) {
+      this.paint();
+      return;
+    }
     const room = within - 2 * EDGE;
     const labelled = model.get("labels").some(Boolean);
     const side = model.get("side") * (document.fullscreenElement === this.element ? 2 : 1);
@@ -205,7 +209,7 @@ class Grid {
     const { columns, rows, width, height, step } = this.layout;
     const [n, h, w, channels] = this.model.get("shape");
     const values = bytes(this.model.get("values"));
-    const shown = this.surface && n > 0 && values.length === n * h * w * channels && width > 0;
+    const shown = this.host && n > 0 && values.length === n * h * w * channels && width > 0;
     const shared = channels === 1 && this.model.get("lows").length === 1;
     this.bar.paint(
       table(this.model),
@@ -214,7 +218,7 @@ class Grid {
     this.own.hidden = !shown || channels !== 1 || shared;
     this.menu.hidden = !shown || channels !== 1;
     this.box.parentElement?.toggleAttribute("hidden", !shown);
-    if (!this.surface || !shown) return;
+    if (!this.host || !shown) return;
 
     const [across, down] = [columns * (width + GAP) - GAP, rows * step - GAP];
     const ratio = Math.min(window.devicePixelRatio || 1, Math.sqrt(MOST / (across * down)));
@@ -234,7 +238,7 @@ class Grid {
     this.box.style.height = `${down}px`;
     this.fade();
     const pixels = this.pixels;
-    this.surface.paint(pixels.width, pixels.height, (context) => context.putImageData(pixels, 0, 0));
+    this.host.paint(pixels.width, pixels.height, (context) => context.putImageData(pixels, 0, 0));
   }
 
   /** Let the lower edge fade where more tiles follow below. */
@@ -247,19 +251,25 @@ class Grid {
   private read(event: MouseEvent): void {
     const at = this.choice.at(event.target as Element);
     const option = this.choice.element.children[at];
-    if (!option) return this.readout.replaceChildren();
+    if (!option) {
+      this.readout.replaceChildren();
+      return;
+    }
     const frame = option.getBoundingClientRect();
     const [, h, w, channels] = this.model.get("shape");
     const column = Math.floor(((event.clientX - frame.left) / frame.width) * w);
     const row = Math.floor(((event.clientY - frame.top) / this.layout.height) * h);
-    if (row < 0 || column < 0 || row >= h || column >= w) return this.say(at);
+    if (row < 0 || column < 0 || row >= h || column >= w) {
+      this.describe(at);
+      return;
+    }
     const { low, high } = this.ends(at);
     const values = bytes(this.model.get("values"));
     const from = ((at * h + row) * w + column) * channels;
     const read = [...values.subarray(from, from + channels)].map((b) =>
       short(low + (b / 255) * (high - low)),
     );
-    this.say(at, `row ${row}  column ${column}  value ${read.join(" ")}`);
+    this.describe(at, `row ${row}  column ${column}  value ${read.join(" ")}`);
   }
 
   /** What is shown, to be saved. */
@@ -270,7 +280,7 @@ class Grid {
       x: (i % columns) * (width + GAP) + width / 2,
       y: Math.floor(i / columns) * step + height + 13,
     }));
-    const canvas = this.surface?.canvas;
+    const canvas = this.host?.canvas;
     const size = { width: parseFloat(this.box.style.width), height: parseFloat(this.box.style.height) };
     const scale = this.bar.element.hidden ? undefined : this.bar.shown();
     return {
@@ -280,7 +290,7 @@ class Grid {
     };
   }
 
-  private say(at: number, value = ""): void {
+  private describe(at: number, value = ""): void {
     this.readout.textContent = [this.name(at), value, this.fault(at)].filter(Boolean).join("   ");
   }
 }

@@ -11,7 +11,7 @@ export function toolbar(model: Model<Tools>, el: HTMLElement, signal: AbortSigna
   const copy = button("Copy code", "Copy the Python that makes what is shown again (Alt+C)");
   const formats = h("select", { title: "Save what is shown as (Alt+S)", "aria-label": "Save as" });
   formats.dataset.lmSuppressShortcuts = "true";
-  const told = h("span", { class: "nbv-told", role: "status", "aria-live": "polite" });
+  const message = h("span", { class: "nbv-message", role: "status", "aria-live": "polite" });
   // Where no clipboard may be had, what should be on it is here to be copied by hand.
   const text = h("textarea", {
     class: "nbv-code",
@@ -28,7 +28,7 @@ export function toolbar(model: Model<Tools>, el: HTMLElement, signal: AbortSigna
     redo,
     copy,
     formats,
-    told,
+    message,
     text,
   );
 
@@ -42,11 +42,11 @@ export function toolbar(model: Model<Tools>, el: HTMLElement, signal: AbortSigna
     formats.value = "";
     formats.disabled = model.get("formats").length === 0;
   };
-  const ask = (type: string) => model.send({ type });
+  const request = (type: string) => model.send({ type });
   const act: Record<string, () => void> = {
-    undo: () => ask("undo"),
-    redo: () => ask("redo"),
-    code: () => ask("code"),
+    undo: () => request("undo"),
+    redo: () => request("redo"),
+    code: () => request("code"),
   };
   undo.addEventListener("click", act.undo, { signal });
   redo.addEventListener("click", act.redo, { signal });
@@ -74,30 +74,30 @@ export function toolbar(model: Model<Tools>, el: HTMLElement, signal: AbortSigna
   window.addEventListener("keydown", pressed, { capture: true, signal });
 
   let clear = 0;
-  const tell = (what: string) => {
-    told.textContent = what;
+  const announce = (what: string) => {
+    message.textContent = what;
     clearTimeout(clear);
-    clear = window.setTimeout(() => told.replaceChildren(), 4000);
+    clear = window.setTimeout(() => message.replaceChildren(), 4000);
   };
   signal.addEventListener("abort", () => clearTimeout(clear));
   const answered = (answer: Answer, buffers: DataView[]) => {
     if (answer.type === "code") void copied(answer.text);
     if (answer.type === "file") {
       download(answer.name, buffers[0]);
-      tell(`Saved ${answer.name}`);
+      announce(`Saved ${answer.name}`);
     }
   };
   const copied = async (code: string) => {
     try {
       await navigator.clipboard.writeText(code);
       text.hidden = true;
-      tell("Code copied");
+      announce("Code copied");
     } catch {
       text.value = code;
       text.hidden = false;
       text.focus();
       text.select();
-      tell("Copy it from here");
+      announce("Copy it from here");
     }
   };
   model.on("msg:custom", answered);

@@ -21,17 +21,17 @@ export function tools(
   const svg = () => void save(figure(), "svg");
   const bindings: Binding[] = [
     ...more,
-    { keys: ["p"], says: "save as PNG", act: png },
-    { keys: ["P"], says: "save as SVG", act: svg },
-    { keys: ["f"], says: "full screen, and back", act: fill },
-    { keys: ["?"], says: "these keys", act: () => list.open() },
+    { keys: ["p"], help: "save as PNG", act: png },
+    { keys: ["P"], help: "save as SVG", act: svg },
+    { keys: ["f"], help: "full screen, and back", act: fill },
+    { keys: ["?"], help: "these keys", act: () => list.open() },
     {
       keys: ["N", "P", "M", "K", "L", "D"].map((letter) => `Alt+${letter}`),
-      says: "go to network, picture, method, class or filter, layer, depth",
+      help: "go to network, picture, method, class or filter, layer, depth",
     },
     {
       keys: ["Alt+Z", "Alt+Shift+Z", "Alt+C", "Alt+S"],
-      says: "undo, redo, copy the code, save",
+      help: "undo, redo, copy the code, save",
     },
   ];
   const list = help(() => bindings, signal);

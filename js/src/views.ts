@@ -1,22 +1,23 @@
 // The views of a map: the picture, the map over it, the map alone; painted from the model's bytes.
-import { named, table } from "./colours";
+
+import { CanvasHost } from "./canvas";
+import { table, tableOf } from "./colours";
 import type { Comparison } from "./compare";
+import { Composite, copyLeft, decoded, type Look } from "./composite";
 import { h } from "./dom";
-import { beside, decoded, Laid, type Look } from "./laid";
 import { bytes, type Maps, type Model, type View } from "./model";
 import { short } from "./paint";
 import type { Shown } from "./save";
 import { latest } from "./schedule";
-import { Surface } from "./surface";
 import { gestures, type Zoom } from "./zoom";
 
 /** A place of the map. */
 export type Place = { row: number; column: number };
 
-interface Shelf {
+interface Slot {
   view: View;
-  surface: Surface;
-  marks: Surface | null;
+  host: CanvasHost;
+  marks: CanvasHost | null;
   box: HTMLElement;
   /** Frames the place of the map that is pointed at. */
   cell: HTMLElement;
@@ -30,11 +31,11 @@ export class Views {
   readonly readout = h("output", { class: "nbv-readout" });
   /** Take the picture from the model, as pixels; of several that come while one is decoded, the newest. */
   readonly decode: () => Promise<void>;
-  private shelves: Shelf[] = [];
-  private readonly now = new Laid();
-  private readonly pinned = new Laid();
+  private slots: Slot[] = [];
+  private readonly now = new Composite();
+  private readonly pinned = new Composite();
   /** The overlay that was pinned, painted; null where there is none. */
-  private beside: ImageData | null = null;
+  private pinnedOverlay: ImageData | null = null;
   private readonly scratch = h("canvas");
   private outdated = true;
   private at: Place | null = null;
@@ -46,8 +47,8 @@ export class Views {
   ) {
     this.decode = latest(() => this.read(), signal);
     signal.addEventListener("abort", () => {
-      for (const { surface, marks } of this.shelves) {
-        surface.remove();
+      for (const { host, marks } of this.slots) {
+        host.remove();
         marks?.remove();
       }
     });
@@ -56,10 +57,10 @@ export class Views {
 
   async start(comparison: Comparison): Promise<void> {
     const manager = this.model.widget_manager;
-    const references = this.model.get("surfaces");
+    const references = this.model.get("canvases");
     const marked = this.model.get("marks");
     for (const [i, view] of this.model.get("views").entries()) {
-      const box = h("div", { class: "nbv-surface", role: "img", "aria-label": view.title });
+      const box = h("div", { class: "nbv-canvas", role: "img", "aria-label": view.title });
       const title = h("figcaption", { title: view.title }, view.title);
       const element = h("figure", { class: "nbv-view" }, title, h("div", { class: "nbv-stage" }, box));
       const over = h("div", { class: "nbv-marks", "aria-hidden": "true" });
@@ -67,14 +68,14 @@ export class Views {
       cell.hidden = true;
       element.hidden = view.kind === "pinned";
       this.element.append(element);
-      const surface = await Surface.host(manager, references[i] ?? "", box);
+      const host = await CanvasHost.host(manager, references[i] ?? "", box);
       const marks =
         marked && (view.kind === "overlay" || view.kind === "map")
-          ? await Surface.host(manager, marked, over)
+          ? await CanvasHost.host(manager, marked, over)
           : null;
-      this.shelves.push({ view, surface, marks, box, cell, element, title, pixels: null });
+      this.slots.push({ view, host, marks, box, cell, element, title, pixels: null });
       if (this.signal.aborted) {
-        surface.remove();
+        host.remove();
         marks?.remove();
         return;
       }
@@ -117,8 +118,8 @@ export class Views {
   private scale(): void {
     this.outdated = false;
     const [height, width] = this.model.get("size");
-    const take = (laid: Laid, values: DataView | null, shape: [number, number], low: number) =>
-      laid.take({ values: bytes(values), width: shape[1], height: shape[0] }, low < 0, width, height);
+    const take = (composite: Composite, values: DataView | null, shape: [number, number], low: number) =>
+      composite.take({ values: bytes(values), width: shape[1], height: shape[0] }, low < 0, width, height);
     take(this.now, this.model.get("values"), this.model.get("shape"), this.model.get("low"));
     const { values, shape, low } = this.model.get("pinned");
     take(this.pinned, values ?? null, shape ?? [0, 0], low ?? 0);
@@ -139,7 +140,7 @@ export class Views {
   private lookOfPinned(): Look {
     const { low, colours } = this.model.get("pinned");
     const alike = (low ?? 0) < 0 === this.model.get("low") < 0;
-    return { ...this.look(), ...(alike ? {} : { colours: named(this.model, colours ?? "") }) };
+    return { ...this.look(), ...(alike ? {} : { colours: tableOf(this.model, colours ?? "") }) };
   }
 
   /** Paint every view from what is held; asks nothing of the kernel. */
@@ -148,26 +149,26 @@ export class Views {
     if (!width || !height) return;
     if (this.outdated) this.scale();
     this.paintPinned(width, height);
-    for (const shelf of this.shelves) {
-      if (shelf.view.kind === "pinned" && !this.unveil(shelf)) continue;
-      shelf.pixels = sized(shelf.pixels, width, height);
-      const { pixels } = shelf;
-      this.fill(pixels, shelf.view.kind, comparison);
-      shelf.surface.paint(width, height, (context) => context.putImageData(pixels, 0, 0));
+    for (const slot of this.slots) {
+      if (slot.view.kind === "pinned" && !this.showPinned(slot)) continue;
+      slot.pixels = sized(slot.pixels, width, height);
+      const { pixels } = slot;
+      this.fill(pixels, slot.view.kind, comparison);
+      slot.host.paint(width, height, (context) => context.putImageData(pixels, 0, 0));
     }
   }
 
   private paintPinned(width: number, height: number): void {
     if (this.model.get("pinned").caption === undefined) {
-      this.beside = null;
+      this.pinnedOverlay = null;
       return;
     }
-    this.beside = sized(this.beside, width, height);
-    this.pinned.overlay(this.beside, this.lookOfPinned());
+    this.pinnedOverlay = sized(this.pinnedOverlay, width, height);
+    this.pinned.overlay(this.pinnedOverlay, this.lookOfPinned());
   }
 
   /** Show the view of a pinned map, if there is one. */
-  private unveil({ element, title, box }: Shelf): boolean {
+  private showPinned({ element, title, box }: Slot): boolean {
     const { caption } = this.model.get("pinned");
     element.hidden = caption === undefined;
     title.textContent = title.title = `Pinned: ${caption}`;
@@ -176,15 +177,15 @@ export class Views {
   }
 
   private fill(pixels: ImageData, kind: View["kind"], comparison: Comparison): void {
-    const other = this.model.get("compare_with") === "picture" ? null : this.beside;
+    const other = this.model.get("compare_with") === "picture" ? null : this.pinnedOverlay;
     if (kind === "map") this.now.map(pixels, this.look());
-    else if (kind === "pinned" && this.beside) pixels.data.set(this.beside.data);
-    else if (kind === "overlay" && !comparison.bare) {
+    else if (kind === "pinned" && this.pinnedOverlay) pixels.data.set(this.pinnedOverlay.data);
+    else if (kind === "overlay" && !comparison.flipped) {
       this.now.overlay(pixels, this.look());
       const left = other ?? this.now.fitting(pixels);
-      if (left) beside(left, pixels, Math.round(comparison.split * pixels.width));
+      if (left) copyLeft(left, pixels, Math.round(comparison.split * pixels.width));
     } else if (kind === "overlay" && other) pixels.data.set(other.data);
-    else this.now.bare(pixels);
+    else this.now.background(pixels);
   }
 
   /** The pixel of the picture under the cursor. */
@@ -207,13 +208,16 @@ export class Views {
   /** Tell the value under the mouse. */
   private hover(event: MouseEvent, box: HTMLElement): void {
     const at = this.pixel(event, box);
-    if (!at) return this.point(null);
+    if (!at) {
+      this.point(null);
+      return;
+    }
     this.point(this.place(at.x, at.y));
     this.readout.setAttribute("aria-live", "off"); // who points with a mouse sees it
-    this.tell(at.x, at.y);
+    this.showValue(at.x, at.y);
   }
 
-  private tell(x: number, y: number): void {
+  private showValue(x: number, y: number): void {
     const { low, high } = { low: this.model.get("low"), high: this.model.get("high") };
     const value = low + (this.now.places[y * this.model.get("size")[1] + x] / 255) * (high - low);
     this.readout.textContent = `x ${x}  y ${y}  value ${short(value)}`;
@@ -230,7 +234,7 @@ export class Views {
   frame(): void {
     const [rows, columns] = this.model.get("shape");
     const { at } = this;
-    for (const { cell } of this.shelves) {
+    for (const { cell } of this.slots) {
       cell.hidden = at === null;
       if (!at) continue;
       const [left, top] = this.zoom.over(at.column / columns, at.row / rows);
@@ -270,7 +274,7 @@ export class Views {
     this.zoom.reveal(x, y);
     const [height, width] = this.model.get("size");
     this.readout.setAttribute("aria-live", "polite");
-    this.tell(Math.floor(x * width), Math.floor(y * height));
+    this.showValue(Math.floor(x * width), Math.floor(y * height));
     return true;
   }
 
@@ -279,15 +283,15 @@ export class Views {
     const [height, width] = this.model.get("size");
     if (!width || !height) return [];
     const size = 336;
-    const seen = this.shelves.filter(({ element }) => !element.hidden);
-    return seen.map(({ title, surface, marks }) => {
+    const visible = this.slots.filter(({ element }) => !element.hidden);
+    return visible.map(({ title, host, marks }) => {
       const canvas = h("canvas", {
         width: `${size * 2}`,
         height: `${Math.round((size * 2 * height) / width)}`,
       });
       const context = canvas.getContext("2d");
       const [across, down] = [canvas.width * this.zoom.scale, canvas.height * this.zoom.scale];
-      for (const layer of [surface, marks]) {
+      for (const layer of [host, marks]) {
         if (layer) context?.drawImage(layer.canvas, -this.zoom.x * across, -this.zoom.y * down, across, down);
       }
       return {

@@ -1,6 +1,6 @@
 // Looking closer: which part of the picture the views show, the same part in all of them.
 import { explorerOf } from "./dom";
-import { placed } from "./schedule";
+import { whenAttached } from "./schedule";
 
 const MOST = 32;
 
@@ -86,9 +86,9 @@ export function linked(frame: HTMLElement, zoom: Zoom, signal: AbortSignal): () 
     zoom.as({ scale, x, y });
     following = false;
   };
-  const hear = ({ target }: Event) => target === explorerOf(frame) && follow(target as HTMLElement);
-  document.addEventListener(LINK, hear, { signal });
-  placed(
+  const linkedTo = ({ target }: Event) => target === explorerOf(frame) && follow(target as HTMLElement);
+  document.addEventListener(LINK, linkedTo, { signal });
+  whenAttached(
     frame,
     () => {
       const root = explorerOf(frame);

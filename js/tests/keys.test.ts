@@ -71,8 +71,8 @@ describe("bind", () => {
   it("acts on a binding's keys, and takes no others nor those that are only described", () => {
     const seen: string[] = [];
     const act = bind([
-      { keys: ["a", "A"], says: "", act: (event) => seen.push(event.key) },
-      { keys: ["x"], says: "" },
+      { keys: ["a", "A"], help: "", act: (event) => seen.push(event.key) },
+      { keys: ["x"], help: "" },
     ]);
     const taken = ["a", "A", "b", "x"].map((key) => act(new KeyboardEvent("keydown", { key })));
     expect(taken).toEqual([true, true, false, false]);
@@ -82,11 +82,11 @@ describe("bind", () => {
 
 describe("help", () => {
   it("lists the keys as they are when it opens", () => {
-    const bindings = [{ keys: ["o", "O"], says: "opacity" }];
+    const bindings = [{ keys: ["o", "O"], help: "opacity" }];
     const { element, open } = help(() => bindings, forever);
     const dialog = element as HTMLDialogElement;
     dialog.showModal = vi.fn();
-    bindings.push({ keys: [" "], says: "choose" });
+    bindings.push({ keys: [" "], help: "choose" });
     open();
     expect(dialog.showModal).toHaveBeenCalled();
     expect([...dialog.querySelectorAll("dt")].map((dt) => dt.textContent)).toEqual(["oO", "Space"]);

@@ -4,7 +4,7 @@ import type { Layers, Model } from "../src/model";
 import { toolbar } from "../src/toolbar";
 
 function model(state: Record<string, unknown>) {
-  const listeners = new Map<string, Set<(...args: any[]) => void>>();
+  const listeners = new Map<string, Set<(...args: unknown[]) => void>>();
   const emit = (name: string, ...args: unknown[]) => {
     for (const act of listeners.get(name) ?? []) act(...args);
   };
@@ -156,7 +156,7 @@ describe("the toolbar", () => {
     const box = document.createElement("div");
     box.className = "nbcnnviz";
     document.body.append(box);
-    toolbar(m as any, box, gone.signal);
+    toolbar(m as never, box, gone.signal);
     const button = (name: string) =>
       [...box.querySelectorAll("button")].find((b) => b.textContent === name) as HTMLButtonElement;
     return { m, box, button, gone };

@@ -173,7 +173,7 @@ describe("Comparison", () => {
     changed.mockClear();
     vi.advanceTimersByTime(1500);
     expect(changed).toHaveBeenCalledTimes(2);
-    expect(both.bare).toBe(false);
+    expect(both.flipped).toBe(false);
     gone.abort();
     vi.advanceTimersByTime(5000);
     expect(changed).toHaveBeenCalledTimes(2);
@@ -184,9 +184,9 @@ describe("Comparison", () => {
     motion(true);
     const both = comparison(model({ ...MAPS, compare: "blink" }));
     vi.advanceTimersByTime(5000);
-    expect(both.bare).toBe(false);
+    expect(both.flipped).toBe(false);
     both.flip();
-    expect(both.bare).toBe(true);
+    expect(both.flipped).toBe(true);
   });
 
   it("shows the overlay again when blinking ends", () => {
@@ -194,7 +194,7 @@ describe("Comparison", () => {
     const both = comparison(m);
     both.flip();
     m.set("compare", "overlay");
-    expect(both.bare).toBe(false);
+    expect(both.flipped).toBe(false);
   });
 
   it("splits only when asked, at a line that keys move within the picture", () => {

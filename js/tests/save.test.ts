@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
-import { compose, named } from "../src/save";
+import { compose, fileName } from "../src/save";
 
 const canvas = document.createElement("canvas");
 vi.spyOn(canvas, "toDataURL").mockReturnValue("data:image/png;base64,AA==");
@@ -39,11 +39,11 @@ describe("compose", () => {
   });
 });
 
-describe("named", () => {
+describe("fileName", () => {
   it.each([
     ["Grad-CAM of tabby (281) at blocks.6", "Grad-CAM-of-tabby-281-at-blocks-6"],
     ["../../etc/passwd", "etc-passwd"],
     ["狐 / Fuchs", "狐-Fuchs"],
     ["", "nbcnnviz"],
-  ])("%s: %s", (caption, name) => expect(named(caption)).toBe(name));
+  ])("%s: %s", (caption, name) => expect(fileName(caption)).toBe(name));
 });

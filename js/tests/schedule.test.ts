@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { latest, repainter, settled } from "../src/schedule";
+import { debounced, latest, repainter } from "../src/schedule";
 
 afterEach(() => {
   vi.useRealTimers();
@@ -80,11 +80,11 @@ describe("latest", () => {
   });
 });
 
-describe("settled", () => {
+describe("debounced", () => {
   it("acts once, after the last call", () => {
     vi.useFakeTimers();
     const act = vi.fn();
-    const call = settled(act, 100);
+    const call = debounced(act, 100);
     for (let i = 0; i < 5; i++) {
       call();
       vi.advanceTimersByTime(60);

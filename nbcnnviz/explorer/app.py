@@ -27,7 +27,7 @@ from nbcnnviz.core.network import Network
 from nbcnnviz.core.outline import activity
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.controls import Controls
-from nbcnnviz.explorer.front import LayerMap, MapFrame, StatusLine, Tools, heard_meanwhile, parts_of
+from nbcnnviz.explorer.front import LayerMap, MapFrame, StatusLine, Tools, parts_of, receive_while_busy
 from nbcnnviz.explorer.panels import TABS, Act, ExplainPanel, Panel, PredictionsPanel, Request
 from nbcnnviz.explorer.pictures import Pictures
 from nbcnnviz.explorer.runner import FRAMES_A_SECOND, End, Runner
@@ -83,7 +83,7 @@ class Explorer(w.VBox):
         self._predictions = PredictionsPanel(lambda index: self._attempt(lambda: setattr(selection, "target", index)))
         self._controls = Controls(selection, self._load, self._attempt)
         self._status = StatusLine(label="Status", layout=w.Layout(flex="1 1 300px", width="auto", min_width="0"))
-        self._status.still = self._status.model_id
+        self._status.snapshot = self._status.model_id
         self._runner = Runner(self._started, self._shown, self._ended)
         self._status.on("stop", lambda _: self._runner.stop())
         self._history = History(selection)
@@ -124,7 +124,7 @@ class Explorer(w.VBox):
         super().__init__([w.HBox(columns, layout=w.Layout(flex_flow="row wrap", width="100%", grid_gap="8px 24px"))])
         self.add_class("nbcnnviz")
         self._tabs.observe(self._turned, "selected_index")
-        heard_meanwhile(self)
+        receive_while_busy(self)
         self._ask()
 
     def __repr__(self) -> str:
@@ -167,7 +167,7 @@ class Explorer(w.VBox):
                 what = getattr(panel.widget, "caption", "") or panel.title
                 said = html.escape(f"{what}, {self.selection.network.name}, {self.selection.source or 'a picture'}")
                 page = (
-                    f'<figure class="nbv-still nbv-still-{self._status.still}" style="margin: 0">'
+                    f'<figure class="nbv-snapshot nbv-snapshot-{self._status.snapshot}" style="margin: 0">'
                     f'<img src="data:image/png;base64,{encoded}" alt="{said}" style="max-width: 100%">'
                     f"<figcaption>{said}. Run the cell to explore it.</figcaption></figure>"
                 )
@@ -287,7 +287,7 @@ class Explorer(w.VBox):
         if name not in self._panels:
             panel = self._panels[name] = TABS[name](self.selection, self._attempt, self._ask)
             panel.gives_way_to(self._runner)
-            heard_meanwhile(panel.widget)
+            receive_while_busy(panel.widget)
             self._tabs.children[self._names.index(name)].children = [panel.widget]
             with self._publishing:
                 if self._shown_trace is not None:

@@ -23,7 +23,7 @@ import torch
 import traitlets as t
 
 from nbcnnviz.core.errors import NbcnnvizError
-from nbcnnviz.explorer.front import Surface, heard_meanwhile, parts_of
+from nbcnnviz.explorer.front import CanvasHost, parts_of, receive_while_busy
 from nbcnnviz.render import DIVERGING, Scale, coloured, lookup_table
 from nbcnnviz.session.messages import sentence
 from nbcnnviz.training import Watch
@@ -74,11 +74,11 @@ class WatchPanel(w.VBox):
         self._button = w.Button(layout=w.Layout(width="120px", flex="0 0 auto"))
         self._button.on_click(lambda _: self._attempt(self._toggle))
         self._wrong = w.HTML(layout=w.Layout(display="none"))
-        self._filters, self._map = Surface(1, 1), Surface(1, 1)
-        for surface, width in ((self._filters, "340px"), (self._map, "300px")):
-            layout = surface.canvas.layout
+        self._filters, self._map = CanvasHost(1, 1), CanvasHost(1, 1)
+        for host, width in ((self._filters, "340px"), (self._map, "300px")):
+            layout = host.canvas.layout
             layout.width, layout.max_width, layout.height, layout.flex = "100%", width, "auto", "0 0 auto"
-            surface.canvas.add_class("nbv-pixelated")
+            host.canvas.add_class("nbv-pixelated")
         self._filters_caption, self._map_caption = w.HTML(), w.HTML()
         self._layer = w.Dropdown(
             options=list(watch._modules) or [""],
@@ -109,7 +109,7 @@ class WatchPanel(w.VBox):
         super().__init__([_Style(), line, self._wrong, plots, w.HTML(_legend(watch, self._shown, colours)), pictures])
         self.add_class("nbcnnviz")
         self.add_class("nbv-watch")
-        heard_meanwhile(self)
+        receive_while_busy(self)
         self._draw_what_is_there()
 
     # What the watch tells.
@@ -461,10 +461,10 @@ def _marked(picture: np.ndarray, lost: np.ndarray) -> np.ndarray:
     return whole
 
 
-def _paint(surface: Surface, picture: np.ndarray) -> None:
+def _paint(host: CanvasHost, picture: np.ndarray) -> None:
     """Draw a picture pixel by pixel: its squares are made larger in the browser."""
-    surface.resize(picture.shape[1], picture.shape[0])
-    surface.draw(lambda canvas: canvas.put_image_data(picture, 0, 0))
+    host.resize(picture.shape[1], picture.shape[0])
+    host.draw(lambda canvas: canvas.put_image_data(picture, 0, 0))
 
 
 def _complaints(

@@ -31,7 +31,7 @@ def to_pixels(act: str, late: str, patience: int) -> str:
     In the page, so that no driver's round trip is measured. Both are JavaScript; ``what`` is the page's argument.
     """
     return f"""async (what) => {{
-    const canvas = document.querySelectorAll('.nbv-frame .nbv-surface')[2].querySelector(':scope > canvas');
+    const canvas = document.querySelectorAll('.nbv-frame .nbv-canvas')[2].querySelector(':scope > canvas');
     const sum = () => {{
         const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
         let total = 0;

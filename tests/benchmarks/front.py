@@ -17,7 +17,7 @@ CELL = "import nbcnnviz as nv\nex = nv.explore()\nex"
 DRAG = """async ([name, seconds]) => {
     const labels = [...document.querySelectorAll('.nbv-controls label')];
     const input = labels.find((label) => label.textContent.includes(name)).querySelector('input');
-    const canvas = document.querySelectorAll('.nbv-frame .nbv-surface')[1].querySelector(':scope > canvas');
+    const canvas = document.querySelectorAll('.nbv-frame .nbv-canvas')[1].querySelector(':scope > canvas');
     const draw = CanvasRenderingContext2D.prototype.drawImage;
     let painted = 0, paints = 0, frames = 0;
     CanvasRenderingContext2D.prototype.drawImage = function (...given) {
@@ -61,7 +61,7 @@ def tables(rounds: int) -> Iterator[tuple[str, list[Row]]]:
                 host = Host(name, Path(own), browser, CELL)
                 try:
                     host.page.wait_for_function(
-                        "document.querySelectorAll('.nbv-frame .nbv-surface > canvas').length >= 3", timeout=120_000
+                        "document.querySelectorAll('.nbv-frame .nbv-canvas > canvas').length >= 3", timeout=120_000
                     )
                     host.page.wait_for_function("document.querySelector('.nbv-caption').textContent", timeout=120_000)
                     host.page.wait_for_timeout(3000)

@@ -76,7 +76,7 @@ def bare(layer, filter, seconds):
 
 # In the page, so that no driver's round trip is measured.
 WATCH = """async (seconds) => {
-    const canvas = document.querySelector('.nbv-pictures .nbv-surface > canvas');
+    const canvas = document.querySelector('.nbv-pictures .nbv-canvas > canvas');
     const draw = CanvasRenderingContext2D.prototype.drawImage;
     let painted = 0, changes = 0;
     CanvasRenderingContext2D.prototype.drawImage = function (...given) {

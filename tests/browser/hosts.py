@@ -104,7 +104,7 @@ class Host:
         """The RGBA pixels of a view of the first map frame, as `Sheet.pixels`."""
         # marimo has it in a shadow tree, which locators look into.
         values = (
-            self.page.locator(".nbv-frame .nbv-surface > canvas")
+            self.page.locator(".nbv-frame .nbv-canvas > canvas")
             .nth(view)
             .evaluate("(e) => Array.from(e.getContext('2d').getImageData(0, 0, e.width, e.height).data)")
         )

@@ -200,7 +200,7 @@ class Sheet:
     # What the explorer shows.
 
     def wait_for_map(self, timeout: float = 120_000) -> None:
-        self.page.wait_for_function("document.querySelectorAll('.nbv-surface > canvas').length >= 3", timeout=timeout)
+        self.page.wait_for_function("document.querySelectorAll('.nbv-canvas > canvas').length >= 3", timeout=timeout)
         self.page.wait_for_function("document.querySelector('.nbv-caption').textContent !== ''", timeout=timeout)
         self.settle()
 
@@ -215,7 +215,7 @@ class Sheet:
         """The RGBA bytes of a view: 0 the picture, 1 the overlay, 2 the map."""
         return self.page.evaluate(
             """([frame, view]) => {
-                const box = document.querySelectorAll('.nbv-frame')[frame].querySelectorAll('.nbv-surface')[view];
+                const box = document.querySelectorAll('.nbv-frame')[frame].querySelectorAll('.nbv-canvas')[view];
                 const canvas = box.querySelector(':scope > canvas');
                 const context = canvas.getContext('2d');
                 return Array.from(context.getImageData(0, 0, canvas.width, canvas.height).data);

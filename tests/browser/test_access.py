@@ -172,7 +172,7 @@ def test_the_tabs_are_turned_by_keys(sheet):
 ELSEWHERE = {"b", "k", "K", "f", "?", "←", "→", "↑", "↓", "Enter"}
 LEADS = {"N": "Network", "P": "Picture", "M": "Method", "L": "Layer", "D": "Depth"}
 SETTINGS = "[maps.opacity, maps.threshold, maps.colours, maps.contours, maps.compare]"
-SCALE = "() => new DOMMatrix(getComputedStyle(document.querySelector('.nbv-frame .nbv-surface > canvas')).transform).a"
+SCALE = "() => new DOMMatrix(getComputedStyle(document.querySelector('.nbv-frame .nbv-canvas > canvas')).transform).a"
 
 
 def test_every_key_that_is_listed_does_what_it_says(sheet):
@@ -243,7 +243,7 @@ def test_the_keys_with_alt_undo_copy_and_lead_to_the_files(sheet):
     page.wait_for_timeout(300)
     assert sheet.kernel("ex.selection.target") == before
     page.keyboard.press("Alt+c")
-    page.wait_for_function("document.querySelector('.nbv-told').textContent === 'Code copied'")
+    page.wait_for_function("document.querySelector('.nbv-message').textContent === 'Code copied'")
     page.keyboard.press("Alt+s")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Save as"
 

@@ -195,7 +195,7 @@ def test_opacity_threshold_and_colours_change_pixels_without_a_message(sheet):
 
 
 def test_the_value_under_the_cursor_is_told(sheet):
-    box = sheet.page.locator(".nbv-surface").nth(2).bounding_box()
+    box = sheet.page.locator(".nbv-canvas").nth(2).bounding_box()
     sheet.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     sheet.page.wait_for_timeout(100)
     assert "value" in sheet.page.locator(".nbv-readout").inner_text()
@@ -287,7 +287,7 @@ def test_screenshots(sheet, artifacts, width, dark):
     sheet.page.screenshot(path=artifacts / f"explorer-{width}-{'dark' if dark else 'light'}.png")
     frame = sheet.page.locator(".nbv-frame").first.bounding_box()
     assert frame["x"] + frame["width"] <= width
-    for canvas in sheet.page.locator(".nbv-surface:visible").all():
+    for canvas in sheet.page.locator(".nbv-canvas:visible").all():
         box = canvas.bounding_box()
         assert box["width"] > 120
         assert abs(box["width"] - box["height"]) < 2

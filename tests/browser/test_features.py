@@ -67,19 +67,19 @@ def frame(sheet, label):
 
 def view(sheet, label, at=1):
     """The pixels of a map's view: 0 over the picture, 1 alone."""
-    return drawn(frame(sheet, label).locator(".nbv-surface").nth(at).locator(":scope > canvas").first)
+    return drawn(frame(sheet, label).locator(".nbv-canvas").nth(at).locator(":scope > canvas").first)
 
 
 def marked(sheet, label, at=1):
     """Where something is drawn over a view, (height, width)."""
-    return drawn(frame(sheet, label).locator(".nbv-surface").nth(at).locator(".nbv-marks canvas"))[..., 3] > 0
+    return drawn(frame(sheet, label).locator(".nbv-canvas").nth(at).locator(".nbv-marks canvas"))[..., 3] > 0
 
 
 LARGE, UNIT = "One feature map", "What made the unit fire"
 
 
 def click_place(sheet, row, column, rows, columns, at=1):
-    surface = frame(sheet, LARGE).locator(".nbv-surface").nth(at)
+    surface = frame(sheet, LARGE).locator(".nbv-canvas").nth(at)
     surface.scroll_into_view_if_needed()
     box = surface.bounding_box()
     surface.click(position={"x": (column + 0.5) * box["width"] / columns, "y": (row + 0.5) * box["height"] / rows})

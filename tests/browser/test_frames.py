@@ -122,7 +122,7 @@ def layout(sheet):
 
 def test_a_click_on_a_map_tells_its_own_row_and_column(sheet):
     for view, x, y in ((1, 0.55, 0.55), (2, 0.01, 0.99), (2, 0.99, 0.01)):
-        surface = sheet.page.locator(".nbv-frame .nbv-surface").nth(view)
+        surface = sheet.page.locator(".nbv-frame .nbv-canvas").nth(view)
         box = surface.bounding_box()
         surface.click(position={"x": x * box["width"], "y": y * box["height"]})
     assert heard(sheet) == [
@@ -133,10 +133,10 @@ def test_a_click_on_a_map_tells_its_own_row_and_column(sheet):
 
 
 def test_a_click_on_the_picture_or_where_no_map_is_says_nothing(sheet):
-    sheet.page.locator(".nbv-frame .nbv-surface").nth(0).click()
+    sheet.page.locator(".nbv-frame .nbv-canvas").nth(0).click()
     sheet.run("maps.show_picture(picture)")
     rest(sheet)
-    sheet.page.locator(".nbv-frame .nbv-surface").nth(2).click()
+    sheet.page.locator(".nbv-frame .nbv-canvas").nth(2).click()
     assert heard(sheet) == []
     sheet.run("maps.show_map(values, Scale.of(values), 'inferno')")
     rest(sheet)
@@ -144,7 +144,7 @@ def test_a_click_on_the_picture_or_where_no_map_is_says_nothing(sheet):
 
 def pixels_of_maps(sheet):
     """The picture, the overlay and the map, as they are painted."""
-    return [drawn(sheet, ".nbv-frame .nbv-surface > canvas", view)[..., :3] for view in range(3)]
+    return [drawn(sheet, ".nbv-frame .nbv-canvas > canvas", view)[..., :3] for view in range(3)]
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def plain(sheet):
 
 def view(sheet, at):
     """A view of the map, in sight."""
-    box = sheet.page.locator(".nbv-frame .nbv-surface").nth(at)
+    box = sheet.page.locator(".nbv-frame .nbv-canvas").nth(at)
     box.scroll_into_view_if_needed()
     return box
 
@@ -285,7 +285,7 @@ def test_a_split_shows_the_picture_on_its_left_and_moves_by_mouse_and_keys(sheet
 def test_blinking_shows_picture_and_overlay_in_turns_but_not_to_who_wants_less_motion(sheet, plain):
     picture, overlay, _ = pixels_of_maps(sheet)
     count = """() => new Promise((resolve) => {
-        const canvas = document.querySelectorAll('.nbv-frame .nbv-surface > canvas')[1];
+        const canvas = document.querySelectorAll('.nbv-frame .nbv-canvas > canvas')[1];
         const seen = new Set();
         const look = setInterval(() => seen.add(canvas.toDataURL()), 50);
         setTimeout(() => { clearInterval(look); resolve(seen.size); }, 1700);
@@ -308,7 +308,7 @@ def test_blinking_shows_picture_and_overlay_in_turns_but_not_to_who_wants_less_m
 
 def scales(sheet):
     return sheet.page.eval_on_selector_all(
-        ".nbv-frame .nbv-surface > canvas",
+        ".nbv-frame .nbv-canvas > canvas",
         "(all) => all.map((e) => new DOMMatrix(getComputedStyle(e).transform)).map((m) => [m.a, m.e, m.f])",
     )
 
@@ -827,7 +827,7 @@ def test_the_heap_stays_flat_over_live_pictures(sheet):
 
 def test_all_is_drawn_again_after_a_reload(sheet):
     photographs(sheet, 2)
-    canvases = [(".nbv-frame .nbv-surface > canvas", 1), (".nbv-grid canvas", 0), (".nbv-picture canvas", 1)]
+    canvases = [(".nbv-frame .nbv-canvas > canvas", 1), (".nbv-grid canvas", 0), (".nbv-picture canvas", 1)]
     before = [drawn(sheet, *canvas) for canvas in canvases]
     sheet.command("docmanager:save")
     sheet.page.wait_for_timeout(500)
@@ -905,9 +905,9 @@ def traits_of(widget):
             return f"[{','.join(map(written, value))}]"
         return json.dumps(value)
 
-    hidden = {"surfaces", "marks", "layout", "tabbable", "tooltip", "comm"}
+    hidden = {"canvases", "marks", "layout", "tabbable", "tooltip", "comm"}
     traits = {name: getattr(widget, name) for name in widget.keys if name not in hidden and not name.startswith("_")}
-    return f"{{surfaces: ['a', 'b', 'c'], marks: null, {','.join(f'{k}: {written(v)}' for k, v in traits.items())}}}"
+    return f"{{canvases: ['a', 'b', 'c'], marks: null, {','.join(f'{k}: {written(v)}' for k, v in traits.items())}}}"
 
 
 def test_without_ipycanvas_a_map_is_painted_all_the_same(bare):
@@ -918,12 +918,12 @@ def test_without_ipycanvas_a_map_is_painted_all_the_same(bare):
     frame.show_map(values, Scale.of(values), "viridis")
     bare.evaluate(f"show({traits_of(frame)})")
     bare.wait_for_timeout(100)
-    assert np.abs(canvas_of(bare, ".nbv-surface > canvas", 0)[..., :3] - [40, 120, 200]).max() <= 6
-    map_ = canvas_of(bare, ".nbv-surface > canvas", 2)[..., :3]
+    assert np.abs(canvas_of(bare, ".nbv-canvas > canvas", 0)[..., :3] - [40, 120, 200]).max() <= 6
+    map_ = canvas_of(bare, ".nbv-canvas > canvas", 2)[..., :3]
     table = lookup_table("viridis").astype(np.int16)
     assert (map_[0, 0] == table[0]).all()
     assert (map_[-1, -1] == table[255]).all()
-    bare.locator(".nbv-surface").nth(1).click(position={"x": 5, "y": 5})
+    bare.locator(".nbv-canvas").nth(1).click(position={"x": 5, "y": 5})
     assert bare.evaluate("sent") == [{"type": "pixel", "row": 0, "column": 0}]
 
 

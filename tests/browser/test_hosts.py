@@ -17,7 +17,7 @@ CELL = "import nbcnnviz as nv\nex = nv.explore()\nex"
 @pytest.fixture(scope="module", params=["notebook", "voila"])
 def host(request, browser, tmp_path_factory, artifacts):
     host = Host(request.param, tmp_path_factory.mktemp(request.param), browser, CELL)
-    host.page.wait_for_function("document.querySelectorAll('.nbv-surface > canvas').length >= 3", timeout=120_000)
+    host.page.wait_for_function("document.querySelectorAll('.nbv-canvas > canvas').length >= 3", timeout=120_000)
     host.page.wait_for_function("document.querySelector('.nbv-caption').textContent !== ''", timeout=120_000)
     host.page.wait_for_timeout(500)
     yield host
@@ -74,7 +74,7 @@ def test_marimo_shows_the_map_without_ipywidgets(browser, tmp_path, artifacts) -
     pytest.importorskip("marimo")
     host = Host("marimo", tmp_path, browser, "import nbcnnviz as nv\nex = nv.explore()\nex.wait(60)\nex")
     try:
-        host.page.locator(".nbv-surface > canvas").nth(2).wait_for(timeout=120_000)
+        host.page.locator(".nbv-canvas > canvas").nth(2).wait_for(timeout=120_000)
         host.page.locator(".nbv-caption", has_text="tiger cat").wait_for(timeout=60_000)
         host.page.wait_for_timeout(500)
         host.page.screenshot(path=artifacts / "host-marimo.png")

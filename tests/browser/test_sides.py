@@ -160,7 +160,7 @@ def test_undo_and_redo_by_button_and_key(sheet):
 def test_the_code_is_copied(sheet):
     sheet.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     sheet.page.get_by_role("button", name="Copy code").click()
-    sheet.page.wait_for_function("document.querySelector('.nbv-told').textContent === 'Code copied'")
+    sheet.page.wait_for_function("document.querySelector('.nbv-message').textContent === 'Code copied'")
     assert sheet.page.evaluate("navigator.clipboard.readText()") == sheet.kernel("ex.code()")
 
 
@@ -183,7 +183,7 @@ def test_the_camera_is_explained_frame_by_frame_until_it_is_stopped(sheet):
     camera = sheet.page.get_by_role("button", name="Camera")
     camera.click()
     sheet.page.wait_for_function(
-        "[...document.querySelectorAll('.nbv-intake .nbv-told')].some(e => e.textContent.includes('frames a second'))",
+        "[...document.querySelectorAll('.nbv-intake .nbv-message')].some(e => e.textContent.includes('frames a second'))",
         timeout=30_000,
     )
     first = pixels(sheet)

@@ -86,7 +86,7 @@ def pixels(sheet, view: int = 2) -> np.ndarray:
     """Some of the bytes of a view of the Explain panel, as it is painted."""
     values = sheet.page.evaluate(
         """(view) => {
-            const canvas = document.querySelectorAll('.nbv-frame .nbv-surface > canvas')[view];
+            const canvas = document.querySelectorAll('.nbv-frame .nbv-canvas > canvas')[view];
             const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
             return [canvas.width, canvas.height, ...data.filter((_, i) => i % 41 === 0)];
         }""",
@@ -176,7 +176,7 @@ def test_what_nobody_sees_goes_on_and_sends_no_picture(sheet, how):
         sheet.page.evaluate(HIDE, True)
     else:
         sheet.run("ex.panel = 'explain'")
-    until(lambda: not sheet.kernel("panel._status.seen"))
+    until(lambda: not sheet.kernel("panel._status.visible"))
     sent, made = sheet.kernel("[len(sent), panel.run.made]")
     until(lambda: sheet.kernel("panel.run.made") > made + 10)
     assert sheet.kernel("len(sent)") <= sent + 1, "one may have been on its way"
@@ -200,7 +200,7 @@ def test_what_nobody_sees_goes_on_and_sends_no_picture(sheet, how):
 @pytest.mark.parametrize("kernel", [True, False], ids=["another kernel", "no kernel"])
 def test_a_picture_is_left_in_a_notebook_that_is_opened_without_its_kernel(sheet, again, artifacts, kernel):
     """JupyterLab itself shows no more than an error where the widget was."""
-    still = ".nbv-still img"
+    still = ".nbv-snapshot img"
     assert not sheet.page.locator(still).is_visible(), "while it lives"
     other = again("left-", kernel)
     other.page.wait_for_selector(still, timeout=60_000)
@@ -209,7 +209,7 @@ def test_a_picture_is_left_in_a_notebook_that_is_opened_without_its_kernel(sheet
     assert other.page.locator(".nbcnnviz").count() == 0
     assert other.page.locator(still).bounding_box()["width"] > 400
     assert other.page.locator(still).evaluate("e => e.naturalWidth") == 2 * 224 + 8
-    said = other.page.locator(".nbv-still figcaption").inner_text()
+    said = other.page.locator(".nbv-snapshot figcaption").inner_text()
     assert said.startswith("Grad-CAM of tiger cat (282)")
     assert "efficientnet_lite0, chelsea" in said
 
@@ -222,13 +222,13 @@ def test_with_the_state_of_widgets_saved_all_is_there_without_the_kernel(sheet, 
     before = [pixels(sheet, view) for view in range(3)]
     other = again("state-")
     sheet.command(SAVES_STATE)
-    other.page.wait_for_function("document.querySelectorAll('.nbv-surface > canvas').length >= 3", timeout=60_000)
+    other.page.wait_for_function("document.querySelectorAll('.nbv-canvas > canvas').length >= 3", timeout=60_000)
     until(lambda: all(same(pixels(other, view), before[view]) for view in range(3)))
     other.page.screenshot(path=artifacts / "survives-saved-state.png")
     assert other.control("Layer").input_value() == "blocks.3"
     assert other.page.locator(".nbv-controls label:has-text('Opacity') input").first.input_value() == "0.4"
     assert other.caption() == sheet.caption()
-    assert not other.page.locator(".nbv-still img").is_visible()
+    assert not other.page.locator(".nbv-snapshot img").is_visible()
     other.page.get_by_label("Contours").first.check()  # what the browser can do by itself goes on
     until(lambda: not same(pixels(other), before[2]))
 

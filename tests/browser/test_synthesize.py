@@ -57,7 +57,7 @@ def fill(sheet, label: str, value: object) -> None:
 def pixels(sheet, at: int = 0) -> np.ndarray:
     values = sheet.page.evaluate(
         """(at) => {
-            const canvas = document.querySelectorAll('.nbv-pictures .nbv-surface > canvas')[at];
+            const canvas = document.querySelectorAll('.nbv-pictures .nbv-canvas > canvas')[at];
             const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
             return [canvas.height, canvas.width, Array.from(data)];
         }""",
@@ -218,7 +218,7 @@ def test_the_page_comes_back_after_a_reload(sheet):
     sheet.command("docmanager:save")
     sheet.page.wait_for_timeout(500)
     sheet.page.reload()
-    sheet.page.wait_for_selector(".nbv-pictures .nbv-surface > canvas", timeout=90_000)
+    sheet.page.wait_for_selector(".nbv-pictures .nbv-canvas > canvas", timeout=90_000)
     sheet.page.wait_for_timeout(1500)
     assert np.abs(pixels(sheet, 1) - before).max() <= 2
     run_to_end(sheet)
@@ -241,7 +241,7 @@ def test_screenshots(sheet, artifacts, width, dark):
     for part in (".nbv-pictures", ".bqplot", ".nbv-status", ".jupyter-button"):
         for box in (found.bounding_box() for found in sheet.page.locator(f".nbcnnviz {part}:visible").all()):
             assert box["x"] + box["width"] <= outer["x"] + outer["width"] + 1
-    picture = sheet.page.locator(".nbv-pictures .nbv-surface").first.bounding_box()
+    picture = sheet.page.locator(".nbv-pictures .nbv-canvas").first.bounding_box()
     assert picture["width"] > 200
     assert abs(picture["width"] - picture["height"]) < 2
     chart = sheet.page.locator(".bqplot").first.bounding_box()

@@ -805,11 +805,11 @@ def test_in_jupyter_the_picture_is_an_output_of_its_own_which_the_widget_knows(
     widget, still = outputs
     assert "application/vnd.jupyter.widget-view+json" in widget
     assert "image/png" not in widget
-    assert f'class="nbv-still nbv-still-{ex._status.still}"' in still["text/html"]
+    assert f'class="nbv-snapshot nbv-snapshot-{ex._status.snapshot}"' in still["text/html"]
     assert still["image/png"] in still["text/html"]
     assert f'alt="{ex.frame.caption}, toy, chelsea"' in still["text/html"]
-    assert ex._status.still
-    assert ex._status.still != other._status.still
+    assert ex._status.snapshot
+    assert ex._status.snapshot != other._status.snapshot
     other._ipython_display_()
     assert len(outputs) == 3, "there is no picture of a layer map"
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 import nbcnnviz as nv
 from nbcnnviz.explorer.front import MapFrame, StatusLine
-from nbcnnviz.explorer.front.surface import MANAGER
+from nbcnnviz.explorer.front.canvas import MANAGER
 from nbcnnviz.explorer.panels.explain import ExplainPanel
 from nbcnnviz.render import COLOURS, Scale, flat, lookup_table, to_bytes
 from tests.explorer.test_surface import names

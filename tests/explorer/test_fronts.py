@@ -73,14 +73,14 @@ def test_tiles_are_one_message(sent: list) -> None:
     assert "colour_tables" not in sent[0][1]
 
 
-def test_pictures_come_and_go_each_with_a_surface_that_is_used_again() -> None:
+def test_pictures_come_and_go_each_with_a_canvas_that_is_used_again() -> None:
     frame, picture = PictureFrame(), Image.new("RGB", (20, 10), "red")
     seen = {}
     for count in (2, 1, 3, 0):
         frame.show([picture] * count, [f"{i}" for i in range(count)], "some")
-        assert len(frame.surfaces) == len(frame.pictures) == len(frame.titles) == count
-        for at, surface in enumerate(frame.surfaces):
-            assert seen.setdefault(at, surface) is surface
+        assert len(frame.canvases) == len(frame.pictures) == len(frame.titles) == count
+        for at, canvas in enumerate(frame.canvases):
+            assert seen.setdefault(at, canvas) is canvas
 
 
 def test_live_pictures_are_one_message_each_of_a_photographs_size(sent: list) -> None:

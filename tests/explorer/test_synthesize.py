@@ -637,7 +637,7 @@ def test_the_newest_frame_is_on_screen_when_it_ends_however_fast_it_was(made: Be
 
 def views(made: Bench, **seen: bool | None) -> None:
     for view, value in seen.items():
-        made.status._handle_custom_msg({"type": "seen", "view": view, "seen": value}, [])
+        made.status._handle_custom_msg({"type": "visibility", "view": view, "visible": value}, [])
 
 
 def test_a_run_that_nobody_sees_goes_on_but_draws_nothing_until_someone_looks(made: Bench) -> None:
@@ -663,11 +663,11 @@ def test_a_run_that_nobody_sees_goes_on_but_draws_nothing_until_someone_looks(ma
 
 def test_views_that_are_closed_are_no_longer_asked(made: Bench) -> None:
     views(made, first=True, second=False)
-    assert made.status.seen
+    assert made.status.visible
     views(made, first=None)
-    assert not made.status.seen
+    assert not made.status.visible
     views(made, second=None)
-    assert made.status.seen  # nobody has said anything
+    assert made.status.visible  # nobody has said anything
 
 
 def test_a_picture_in_passing_travels_lighter_than_the_one_that_stays(made: Bench) -> None:

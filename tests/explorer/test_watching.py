@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from nbcnnviz.explorer import watching
-from nbcnnviz.explorer.front.surface import MANAGER
+from nbcnnviz.explorer.front.canvas import MANAGER
 from nbcnnviz.explorer.watching import WatchPanel, kernel_grid
 from nbcnnviz.render import DIVERGING, lookup_table
 from nbcnnviz.training import Watch, watch

@@ -1,17 +1,17 @@
-"""The front end's side in the kernel: widgets whose views are in ``js/``, with every drawing surface an ipycanvas canvas.
+"""The front end's side in the kernel: widgets whose views are in ``js/``, each drawn on ipycanvas canvases.
 
 Their traits hold the last picture as bytes, so that nothing drawn is lost with a canvas, a reload or the kernel. What is
 coloured, scaled, laid over, zoomed or read off is worked out in the browser, without a message.
 """
 
-from nbcnnviz.explorer.front.hearing import heard_meanwhile
+from nbcnnviz.explorer.front.canvas import CanvasHost, ring
 from nbcnnviz.explorer.front.intake import WHOLE, Intake
 from nbcnnviz.explorer.front.layers import LayerMap
 from nbcnnviz.explorer.front.maps import MapFrame
 from nbcnnviz.explorer.front.parts import parts_of
 from nbcnnviz.explorer.front.pictures import PictureFrame
 from nbcnnviz.explorer.front.status import StatusLine
-from nbcnnviz.explorer.front.surface import Surface, ring
+from nbcnnviz.explorer.front.subshells import receive_while_busy
 from nbcnnviz.explorer.front.tiles import Tile, TileFrame
 from nbcnnviz.explorer.front.tools import Tools
 
@@ -22,11 +22,11 @@ __all__ = [
     "MapFrame",
     "PictureFrame",
     "StatusLine",
-    "Surface",
+    "CanvasHost",
     "Tile",
     "TileFrame",
     "Tools",
-    "heard_meanwhile",
+    "receive_while_busy",
     "parts_of",
     "ring",
 ]

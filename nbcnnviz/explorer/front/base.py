@@ -15,7 +15,7 @@ from nbcnnviz.render import COLOURS, SEQUENTIAL, lookup_table
 
 _STATIC = Path(__file__).parents[2] / "static"
 
-Hear = Callable[[dict[str, Any]], None]
+Handler = Callable[[dict[str, Any]], None]
 
 
 class Front(anywidget.AnyWidget):
@@ -43,14 +43,14 @@ class Front(anywidget.AnyWidget):
                 self._unsent = frozenset()
                 return
 
-    def on(self, event: str, act: Hear) -> None:
+    def on(self, event: str, act: Handler) -> None:
         """Call ``act`` with the message when the reader does what the front end calls ``event``."""
 
-        def hear(_: Any, content: Any, buffers: Any) -> None:
+        def handle(_: Any, content: Any, buffers: Any) -> None:
             if isinstance(content, dict) and content.get("type") == event:
                 act(content | {"content": bytes(buffers[0])} if buffers else content)
 
-        self.on_msg(hear)
+        self.on_msg(handle)
 
 
 class Coloured(t.HasTraits):

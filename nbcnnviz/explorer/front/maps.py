@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from nbcnnviz.explorer.front.base import Coloured, Front, photograph
-from nbcnnviz.explorer.front.surface import Draw, Surface
+from nbcnnviz.explorer.front.canvas import CanvasHost, Draw
 from nbcnnviz.render import Scale, to_bytes
 
 VIEWS = (
@@ -31,7 +31,7 @@ class MapFrame(Front, Coloured):
     """
 
     kind = t.Unicode("maps").tag(sync=True)
-    surfaces = t.List(t.Instance(Canvas)).tag(sync=True, **widget_serialization)
+    canvases = t.List(t.Instance(Canvas)).tag(sync=True, **widget_serialization)
     marks = t.Instance(Canvas, allow_none=True).tag(sync=True, **widget_serialization)
     views = t.List(list(VIEWS)).tag(sync=True)
     picture = t.Bytes().tag(sync=True)
@@ -53,15 +53,15 @@ class MapFrame(Front, Coloured):
 
     def __init__(self, **traits: Any) -> None:
         views = traits.get("views", VIEWS)
-        self._surfaces = [Surface() for _ in views]
-        self._marks = Surface()
-        super().__init__(surfaces=[s.canvas for s in self._surfaces], marks=self._marks.canvas, **traits)
+        self._hosts = [CanvasHost() for _ in views]
+        self._marks = CanvasHost()
+        super().__init__(canvases=[s.canvas for s in self._hosts], marks=self._marks.canvas, **traits)
 
     def show_picture(self, picture: Image.Image) -> None:
         """Show another picture, and no map until one comes."""
         width, height = picture.size
-        for surface in (*self._surfaces, self._marks):
-            surface.resize(width, height)
+        for host in (*self._hosts, self._marks):
+            host.resize(width, height)
         self.unmark()
         with self.hold_sync():
             self.picture, self.size = photograph(picture), [height, width]

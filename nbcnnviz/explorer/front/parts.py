@@ -6,7 +6,7 @@ from typing import Any
 
 import ipywidgets as w
 
-from nbcnnviz.explorer.front.surface import MANAGER
+from nbcnnviz.explorer.front.canvas import MANAGER
 
 
 def parts_of(*widgets: w.Widget) -> set[w.Widget]:

@@ -11,7 +11,7 @@ from ipywidgets import widget_serialization
 from PIL import Image
 
 from nbcnnviz.explorer.front.base import Front, encoded
-from nbcnnviz.explorer.front.surface import Surface
+from nbcnnviz.explorer.front.canvas import CanvasHost
 
 
 class PictureFrame(Front):
@@ -21,7 +21,7 @@ class PictureFrame(Front):
     """
 
     kind = t.Unicode("pictures").tag(sync=True)
-    surfaces = t.List(t.Instance(Canvas)).tag(sync=True, **widget_serialization)
+    canvases = t.List(t.Instance(Canvas)).tag(sync=True, **widget_serialization)
     pictures = t.List(t.Bytes()).tag(sync=True)
     titles = t.List(t.Unicode()).tag(sync=True)
     caption = t.Unicode("").tag(sync=True)
@@ -30,22 +30,22 @@ class PictureFrame(Front):
     width = t.Int(224).tag(sync=True)  # the least that each is wide on the screen, in pixels
 
     def __init__(self, **traits: Any) -> None:
-        self._surfaces: list[Surface] = []
+        self._hosts: list[CanvasHost] = []
         super().__init__(**traits)
 
     def close(self) -> None:
         """Close the canvases too, also those of pictures that are not shown now."""
-        for surface in self._surfaces:
-            surface.canvas.close()
+        for host in self._hosts:
+            host.canvas.close()
         super().close()
 
     def show(
         self, pictures: Sequence[Image.Image], titles: Sequence[str], caption: str = "", quality: int = 88
     ) -> None:
         """Show pictures in place of those before."""
-        while len(self._surfaces) < len(pictures):
-            self._surfaces.append(Surface(*pictures[len(self._surfaces)].size))
+        while len(self._hosts) < len(pictures):
+            self._hosts.append(CanvasHost(*pictures[len(self._hosts)].size))
         with self.hold_sync():
-            self.surfaces = [s.canvas for s in self._surfaces[: len(pictures)]]
+            self.canvases = [s.canvas for s in self._hosts[: len(pictures)]]
             self.pictures = [encoded(p, quality) for p in pictures]
             self.titles, self.caption = list(titles), caption

@@ -13,8 +13,7 @@ from nbcnnviz.explorer.front.base import Front
 class StatusLine(Front):
     """What is going on, in words and as a bar. Event ``"stop"``: the reader asks for a stop.
 
-    Its views say whether what they belong to is on a screen: not in a hidden tab, on a page that is not looked at, or
-    scrolled away.
+    Its views report whether what they belong to is visible: not in a hidden tab, on a hidden page, or scrolled away.
     """
 
     kind = t.Unicode("status").tag(sync=True)
@@ -23,31 +22,31 @@ class StatusLine(Front):
     steps = t.Int(0).tag(sync=True)
     running = t.Bool(False).tag(sync=True)
     error = t.Unicode("").tag(sync=True)
-    still = t.Unicode("").tag(sync=True)  # names the picture kept beside the explorer, which hides while this is shown
+    snapshot = t.Unicode("").tag(sync=True)  # identifies the explorer's snapshot, hidden while this is shown
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
         self._views: dict[str, bool] = {}
-        self._then: list[Callable[[], None]] = []
-        self.on("seen", self._hear_of_view)
+        self._callbacks: list[Callable[[], None]] = []
+        self.on("visibility", self._view_changed)
 
     @property
-    def seen(self) -> bool:
-        """Whether someone may be looking; taken for granted until a view says otherwise."""
+    def visible(self) -> bool:
+        """Whether any view is visible; assumed until a view reports otherwise."""
         return not self._views or any(self._views.values())
 
-    def on_seen(self, act: Callable[[], None]) -> None:
-        """Call ``act`` whenever someone may be looking again."""
-        self._then.append(act)
+    def on_visible(self, act: Callable[[], None]) -> None:
+        """Call ``act`` whenever it becomes visible again."""
+        self._callbacks.append(act)
 
-    def _hear_of_view(self, message: dict[str, Any]) -> None:
-        before, seen = self.seen, message.get("seen")
-        if seen is None:
+    def _view_changed(self, message: dict[str, Any]) -> None:
+        before, visible = self.visible, message.get("visible")
+        if visible is None:
             self._views.pop(str(message.get("view")), None)
         else:
-            self._views[str(message.get("view"))] = bool(seen)
-        if self.seen and not before:
-            for act in self._then:
+            self._views[str(message.get("view"))] = bool(visible)
+        if self.visible and not before:
+            for act in self._callbacks:
                 act()
 
     def tell(self, status: str, step: int = 0, steps: int = 0) -> None:

@@ -13,7 +13,7 @@ from ipywidgets import widget_serialization
 from torch import Tensor
 
 from nbcnnviz.explorer.front.base import Coloured, Front
-from nbcnnviz.explorer.front.surface import Surface
+from nbcnnviz.explorer.front.canvas import CanvasHost
 from nbcnnviz.render import Scale, to_bytes
 
 
@@ -34,7 +34,7 @@ class TileFrame(Front, Coloured):
     """
 
     kind = t.Unicode("tiles").tag(sync=True)
-    surfaces = t.List(t.Instance(Canvas)).tag(sync=True, **widget_serialization)
+    canvases = t.List(t.Instance(Canvas)).tag(sync=True, **widget_serialization)
     values = t.Bytes().tag(sync=True)  # n x h x w (x 3) bytes, one tile after the other
     shape = t.List([0, 0, 0, 1]).tag(sync=True)  # n, h, w, and 1 or 3
     lows = t.List(t.Float()).tag(sync=True)  # the ends of each tile's scale; one for all, or n
@@ -50,8 +50,8 @@ class TileFrame(Front, Coloured):
     caption = t.Unicode("").tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
-        self._surface = Surface()
-        super().__init__(surfaces=[self._surface.canvas], **traits)
+        self._host = CanvasHost()
+        super().__init__(canvases=[self._host.canvas], **traits)
 
     def show(
         self, maps: Tensor, scales: Sequence[Scale], tiles: Sequence[Tile], colours: str, caption: str = ""

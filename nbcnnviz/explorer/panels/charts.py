@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from nbcnnviz.explorer.front import heard_meanwhile
+from nbcnnviz.explorer.front import receive_while_busy
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -205,7 +205,7 @@ class Chart:
         self._title = w.HTML()
         scroll = w.Box([self.figure], layout=w.Layout(overflow="auto hidden", min_width="0"))
         self.widget = w.VBox([self._title, scroll], layout=w.Layout(min_width="0"))
-        heard_meanwhile(self.widget)  # it may be made after its panel
+        receive_while_busy(self.widget)  # it may be made after its panel
 
     def show(self, plot: Plot) -> None:
         """Show a plot in place of the last."""

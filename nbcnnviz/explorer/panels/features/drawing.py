@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from nbcnnviz.explorer.front import MapFrame
-from nbcnnviz.explorer.front.surface import Draw
+from nbcnnviz.explorer.front.canvas import Draw
 from nbcnnviz.explorer.panels.features.frames import TILE, Page
 from nbcnnviz.inside import Box, Switches
 from nbcnnviz.render import Scale, coloured, overlay

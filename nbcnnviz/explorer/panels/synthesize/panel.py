@@ -89,7 +89,7 @@ class SynthesizePanel(Panel):
         self._before_and_after = w.HTML(layout=w.Layout(min_width="0", margin="0"))
         self._status = StatusLine(label="Synthesis")
         self._status.on("stop", lambda _: self.stop())
-        self._status.on_seen(self._seen_again)
+        self._status.on_visible(self._seen_again)
         self._lay_out()
         self._retune()
         self._follow()
@@ -335,7 +335,7 @@ class SynthesizePanel(Panel):
 
     def _shown(self, shot: Shot) -> None:
         with self._publishing:
-            if not self._status.seen:
+            if not self._status.visible:
                 return
             if self._pictures_pace.due:
                 self._draw(shot)
@@ -364,7 +364,7 @@ class SynthesizePanel(Panel):
 
     def _catch_up(self, run: Run) -> None:
         """Show what there was no time for while it went on."""
-        if not self._status.seen:
+        if not self._status.visible:
             return
         shot = self._looked_at or run.newest
         if shot is not None and (shot is not self._drawn or self._in_passing):

@@ -5,7 +5,7 @@ import threading
 import pytest
 from ipycanvas import Canvas, hold_canvas
 
-from nbcnnviz.explorer.front.surface import MANAGER, Surface, ring
+from nbcnnviz.explorer.front.canvas import MANAGER, CanvasHost, ring
 from tests.explorer.conftest import PATIENCE
 
 
@@ -28,8 +28,8 @@ def canvases(message: list) -> set[str]:
     return {command[1][0] for command in message if names([command]) == ["switchCanvas"]}
 
 
-def id_of(surface: Surface) -> str:
-    return f"IPY_MODEL_{surface.canvas.model_id}"
+def id_of(host: CanvasHost) -> str:
+    return f"IPY_MODEL_{host.canvas.model_id}"
 
 
 def dot(canvas: Canvas) -> None:
@@ -37,23 +37,23 @@ def dot(canvas: Canvas) -> None:
 
 
 def test_a_drawing_is_one_message_that_names_its_canvas_and_clears_it(sent) -> None:
-    surface = Surface()
-    surface.draw(dot)
-    surface.draw(dot)
+    host = CanvasHost()
+    host.draw(dot)
+    host.draw(dot)
     assert [names(message) for message in sent] == [["switchCanvas", "clear", "fillCircle"]] * 2
-    assert all(canvases(message) == {id_of(surface)} for message in sent)
+    assert all(canvases(message) == {id_of(host)} for message in sent)
 
 
 def test_drawing_that_raises_sends_nothing_and_leaves_the_manager_usable(sent) -> None:
-    surface, other = Surface(), Surface()
-    surface.draw(dot)
+    host, other = CanvasHost(), CanvasHost()
+    host.draw(dot)
 
     def fail(canvas: Canvas) -> None:
         canvas.fill_circle(9, 9, 9)
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        surface.draw(fail)
+        host.draw(fail)
     other.draw(dot)
     other.canvas.stroke_circle(1, 2, 3)
     assert [names(m) if isinstance(m[0], list) else names([m]) for m in sent[1:]] == [
@@ -62,15 +62,15 @@ def test_drawing_that_raises_sends_nothing_and_leaves_the_manager_usable(sent) -
         ["strokeCircle"],
     ]
     del sent[:]
-    surface._draw_again()
+    host._draw_again()
     assert names(sent[0]) == ["switchCanvas", "clear", "fillCircle"], "what was drawn before it failed"
 
 
 def test_what_a_user_holds_back_for_a_canvas_of_their_own_is_kept(sent) -> None:
-    surface, own = Surface(), Canvas()
+    host, own = CanvasHost(), Canvas()
     with hold_canvas(own):
         own.fill_rect(0, 0, 1, 1)
-        surface.draw(dot)
+        host.draw(dot)
         own.stroke_rect(0, 0, 1, 1)
     assert [names(message) for message in sent] == [
         ["switchCanvas", "clear", "fillCircle"],
@@ -80,19 +80,19 @@ def test_what_a_user_holds_back_for_a_canvas_of_their_own_is_kept(sent) -> None:
 
 
 def test_two_threads_that_draw_do_not_mix_their_commands(sent) -> None:
-    surfaces = [Surface(), Surface()]
+    hosts = [CanvasHost(), CanvasHost()]
     within = threading.Barrier(2, timeout=PATIENCE)
 
-    def draw_many(surface: Surface) -> None:
+    def draw_many(host: CanvasHost) -> None:
         def dots(canvas: Canvas) -> None:
             for _ in range(20):
                 canvas.fill_circle(1, 2, 3)
 
         within.wait()
         for _ in range(30):
-            surface.draw(dots)
+            host.draw(dots)
 
-    threads = [threading.Thread(target=draw_many, args=(surface,)) for surface in surfaces]
+    threads = [threading.Thread(target=draw_many, args=(host,)) for host in hosts]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -100,40 +100,40 @@ def test_two_threads_that_draw_do_not_mix_their_commands(sent) -> None:
     assert len(sent) == 60
     assert all(names(message) == ["switchCanvas", "clear", *["fillCircle"] * 20] for message in sent)
     named = [canvases(message) for message in sent]
-    assert named.count({id_of(surfaces[0])}) == named.count({id_of(surfaces[1])}) == 30
+    assert named.count({id_of(hosts[0])}) == named.count({id_of(hosts[1])}) == 30
 
 
 def test_a_page_that_connects_later_gets_the_last_drawing_with_its_canvas_named(sent) -> None:
-    surface, other = Surface(), Surface()
+    host, other = CanvasHost(), CanvasHost()
     other.draw(dot)
-    surface.draw(dot)
-    surface.draw(lambda canvas: canvas.stroke_circle(1, 2, 3))
+    host.draw(dot)
+    host.draw(lambda canvas: canvas.stroke_circle(1, 2, 3))
     del sent[:]
-    surface.canvas._client_ready_callbacks()
+    host.canvas._client_ready_callbacks()
     assert [names(message) for message in sent] == [["switchCanvas", "clear", "strokeCircle"]]
-    assert canvases(sent[0]) == {id_of(surface)}
+    assert canvases(sent[0]) == {id_of(host)}
 
 
 def test_a_page_that_connects_before_anything_was_drawn_gets_nothing(sent) -> None:
-    Surface().canvas._client_ready_callbacks()
+    CanvasHost().canvas._client_ready_callbacks()
     assert sent == []
 
 
 def test_clearing_is_said_once_and_nothing_is_drawn_again_after_it(sent) -> None:
-    surface = Surface()
-    surface.clear()
+    host = CanvasHost()
+    host.clear()
     assert sent == []
-    surface.draw(dot)
-    surface.clear()
-    surface.clear()
+    host.draw(dot)
+    host.clear()
+    host.clear()
     assert [names(message) for message in sent[1:]] == [["switchCanvas", "clear"]]
-    surface.canvas._client_ready_callbacks()
+    host.canvas._client_ready_callbacks()
     assert len(sent) == 2
 
 
 def test_a_ring_is_black_and_on_it_white(sent) -> None:
-    surface = Surface()
-    surface.draw(ring(10, 20, 5))
+    host = CanvasHost()
+    host.draw(ring(10, 20, 5))
     circles = [command[1] for command in sent[0] if names([command]) == ["strokeCircle"]]
     assert circles == [[10, 20, 5]] * 2
     styles = [command[1][1] for command in sent[0] if names([command]) == ["set"]]
@@ -141,10 +141,10 @@ def test_a_ring_is_black_and_on_it_white(sent) -> None:
 
 
 def test_resizing_to_the_same_size_is_no_message() -> None:
-    surface = Surface(30, 20)
+    host = CanvasHost(30, 20)
     changes: list = []
-    surface.canvas.observe(changes.append, ["width", "height"])
-    surface.resize(30, 20)
+    host.canvas.observe(changes.append, ["width", "height"])
+    host.resize(30, 20)
     assert changes == []
-    surface.resize(40, 20)
-    assert (surface.canvas.width, surface.canvas.height, len(changes)) == (40, 20, 1)
+    host.resize(40, 20)
+    assert (host.canvas.width, host.canvas.height, len(changes)) == (40, 20, 1)

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it, vi } from "vitest";
-import { beside, Laid } from "../src/laid";
+import { Composite, copyLeft } from "../src/composite";
 
 beforeAll(() => {
   vi.stubGlobal(
@@ -29,8 +29,8 @@ function filled(width: number, height: number, value: number): ImageData {
   return pixels;
 }
 
-function laid(): Laid {
-  const it = new Laid();
+function composite(): Composite {
+  const it = new Composite();
   it.picture = filled(4, 2, 100);
   it.take({ values: new Uint8Array([0, 255]), width: 2, height: 1 }, false, 4, 2);
   return it;
@@ -38,10 +38,10 @@ function laid(): Laid {
 
 const reds = (pixels: ImageData) => [...pixels.data.filter((_, i) => i % 4 === 0)];
 
-describe("Laid", () => {
+describe("Composite", () => {
   it("is the picture where the map is zero, and the map where it is strongest", () => {
     const pixels = filled(4, 2, 7);
-    laid().overlay(pixels, LOOK);
+    composite().overlay(pixels, LOOK);
     const [first, , , last] = reds(pixels);
     expect([first, last]).toEqual([100, 255]);
     expect(reds(pixels).slice(4)).toEqual(reds(pixels).slice(0, 4));
@@ -49,29 +49,29 @@ describe("Laid", () => {
 
   it("is the map alone, or the picture alone", () => {
     const pixels = filled(4, 2, 7);
-    laid().map(pixels, LOOK);
+    composite().map(pixels, LOOK);
     expect(reds(pixels).slice(0, 4)).toEqual([0, 64, 191, 255]);
-    expect(laid().bare(pixels)).toBe(true);
+    expect(composite().background(pixels)).toBe(true);
     expect(reds(pixels)).toEqual(new Array(8).fill(100));
   });
 
   it("leaves nothing of what was there where it has neither", () => {
     const pixels = filled(4, 2, 7);
-    const none = new Laid();
-    expect(none.bare(pixels)).toBe(false);
+    const none = new Composite();
+    expect(none.background(pixels)).toBe(false);
     none.overlay(pixels, LOOK);
     expect(reds(pixels)).toEqual(new Array(8).fill(0));
   });
 
   it("shows no picture and no map of another size", () => {
-    const it = laid();
+    const it = composite();
     expect(it.covers(2, 4)).toBe(false);
-    expect(it.bare(new ImageData(2, 4))).toBe(false);
+    expect(it.background(new ImageData(2, 4))).toBe(false);
   });
 
   it("draws contours only if asked, and anew for another map", () => {
     const [plain, drawn, other] = [filled(4, 2, 0), filled(4, 2, 0), filled(4, 2, 0)];
-    const it = laid();
+    const it = composite();
     it.map(plain, LOOK);
     it.map(drawn, { ...LOOK, contours: true });
     expect(reds(drawn)).not.toEqual(reds(plain));
@@ -84,7 +84,7 @@ describe("Laid", () => {
 describe("beside", () => {
   it("copies what lies left of an edge", () => {
     const [from, to] = [filled(3, 2, 1), filled(3, 2, 2)];
-    beside(from, to, 2);
+    copyLeft(from, to, 2);
     expect(reds(to)).toEqual([1, 1, 2, 1, 1, 2]);
   });
 });

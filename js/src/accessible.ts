@@ -1,24 +1,26 @@
 // What ipywidgets leaves out for those who do not see or do not use a mouse: it gives a control's label and tooltip to
 // the label alone, names no slider's handle, and says of no button whether it is pressed.
 import { explorerOf } from "./dom";
-import { placed } from "./schedule";
+import { whenAttached } from "./schedule";
 
 /** Name the ipywidgets controls of the explorer that `line` is in, now and whenever they change. */
 export function nameControls(line: HTMLElement, signal: AbortSignal): void {
-  placed(
+  whenAttached(
     line,
     () => {
       const root = explorerOf(line);
       if (!root || line.closest(".nbcnnviz") !== root) return; // the explorer's own line sees to its panels
-      let due = 0;
+      let pending = false;
       const act = () => {
-        due = 0;
+        pending = false;
         if (!signal.aborted) name(root);
       };
       const observer = new MutationObserver((changes) => {
         // Charts and frames change all the time, and have no such controls.
         const there = ({ target }: MutationRecord) => !(target as Element).closest("svg, .nbv");
-        if (changes.some(there)) due ||= requestAnimationFrame(act);
+        if (pending || !changes.some(there)) return;
+        pending = true;
+        requestAnimationFrame(act);
       });
       observer.observe(root, { subtree: true, childList: true, attributeFilter: ["class", "title"] });
       signal.addEventListener("abort", () => observer.disconnect());
@@ -35,15 +37,15 @@ export function name(root: Element): void {
   for (const label of root.querySelectorAll<HTMLElement>("label.widget-label")) {
     const words = label.textContent?.trim() ?? "";
     for (const control of label.parentElement?.querySelectorAll<HTMLElement>(CONTROLS) ?? []) {
-      const says = label.title || control.title;
+      const help = label.title || control.title;
       const place = control.closest<HTMLElement>(".slider-container") ?? control;
       const written = control.classList.contains("widget-readout");
       if (written) put(control, "role", "textbox");
       // A label that can be seen names a field by itself.
       if (!words || written || control.matches("[role=slider]")) {
-        put(control, "aria-label", `${words || says}${written ? ", as a number" : ""}`);
+        put(control, "aria-label", `${words || help}${written ? ", as a number" : ""}`);
       }
-      put(place, "title", says || words);
+      put(place, "title", help || words);
     }
   }
   for (const button of root.querySelectorAll(".widget-toggle-button")) {

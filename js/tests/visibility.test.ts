@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { onScreen } from "../src/seen";
+import { observeVisibility } from "../src/visibility";
 
 let report: (isIntersecting: boolean) => void;
 let watched: Element[];
@@ -38,12 +38,12 @@ function shown() {
   const line = document.getElementById("line") as HTMLElement;
   const say = vi.fn();
   const gone = new AbortController();
-  onScreen(line, say, gone.signal);
+  observeVisibility(line, say, gone.signal);
   const seen = () => say.mock.calls.map(([, seen]) => seen);
   return { seen, gone, say };
 }
 
-describe("onScreen", () => {
+describe("observeVisibility", () => {
   it("watches the whole that the line is in, and says once what it is", () => {
     const { seen } = shown();
     expect(watched).toEqual([document.querySelector(".nbcnnviz")]);

@@ -19,10 +19,10 @@ from ipycanvas.canvas import _CANVAS_MANAGER
 MANAGER = _CANVAS_MANAGER
 Draw = Callable[[Canvas], None]
 
-_ONE_AT_A_TIME = RLock()
+_LOCK = RLock()
 
 
-class Surface:
+class CanvasHost:
     """An ipycanvas canvas that can be drawn anew from any thread.
 
     Attributes
@@ -43,7 +43,7 @@ class Surface:
 
     def draw(self, draw: Draw) -> None:
         """Clear the canvas and draw, in one message."""
-        with _ONE_AT_A_TIME:
+        with _LOCK:
             held = MANAGER._caching, MANAGER._commands_cache, MANAGER._buffers_cache
             MANAGER._current_canvas = None
             MANAGER._caching, MANAGER._commands_cache, MANAGER._buffers_cache = True, [], []

@@ -1,10 +1,26 @@
-// The surfaces of a panel are ipycanvas canvases. Here they are hosted: put into the frame and painted on, so that the
+// The canvases of a panel are ipycanvas canvases. Here they are hosted: put into the frame and painted on, so that the
 // kernel's drawing commands and the browser's painting share one canvas. Where ipycanvas cannot be had (a host without
 // it, a saved notebook) a canvas of our own takes its place and shows the same bytes.
 
-type Any = any;
+/** What is used of ipywidgets' manager, and of a canvas's model and view. */
+interface Manager {
+  get_model(id: string): Promise<CanvasModel>;
+  create_view(model: CanvasModel): Promise<CanvasView>;
+}
+interface CanvasModel {
+  canvas: unknown;
+  set(size: { width: number; height: number }): void;
+  trigger(event: string): void;
+  forEachView(act: (view: CanvasView) => void): void;
+}
+interface CanvasView {
+  el: HTMLElement;
+  trigger(event: string): void;
+  updateCanvas(): void;
+  remove(): void;
+}
 
-export class Surface {
+export class CanvasHost {
   private constructor(
     readonly canvas: HTMLCanvasElement,
     private readonly resize: (width: number, height: number) => void,
@@ -13,27 +29,27 @@ export class Surface {
   ) {}
 
   /** Host the ipycanvas model of a reference (`IPY_MODEL_...`) in `box`, or a canvas of our own. */
-  static async host(manager: Any, reference: string, box: HTMLElement): Promise<Surface> {
+  static async host(manager: unknown, reference: string, box: HTMLElement): Promise<CanvasHost> {
     try {
-      const model = await manager.get_model(reference.replace("IPY_MODEL_", ""));
-      const view = await manager.create_view(model);
+      const model = await (manager as Manager).get_model(reference.replace("IPY_MODEL_", ""));
+      const view = await (manager as Manager).create_view(model);
       box.append(view.el);
       view.trigger("displayed");
       untrap(view.el);
       const show = () => {
-        model.forEachView((v: Any) => v.updateCanvas());
+        model.forEachView((v) => v.updateCanvas());
         model.trigger("new-frame");
       };
       if (!(model.canvas instanceof HTMLCanvasElement)) throw new Error("not a canvas");
       show();
       // Its own resizing keeps every view of the canvas in step.
       const resize = (width: number, height: number) => model.set({ width, height });
-      return new Surface(model.canvas, resize, show, () => view.remove());
+      return new CanvasHost(model.canvas, resize, show, () => view.remove());
     } catch {
       const canvas = document.createElement("canvas");
       box.replaceChildren(canvas);
       const resize = (width: number, height: number) => Object.assign(canvas, { width, height });
-      return new Surface(
+      return new CanvasHost(
         canvas,
         resize,
         () => {},

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { name, nameControls } from "../src/named";
-import { hideStill } from "../src/still";
+import { name, nameControls } from "../src/accessible";
+import { hideSnapshot } from "../src/snapshot";
 
 afterEach(() => {
   vi.unstubAllGlobals();
@@ -73,14 +73,14 @@ describe("nameControls", () => {
   });
 });
 
-describe("hideStill", () => {
+describe("hideSnapshot", () => {
   it("hides the picture that is kept of this explorer, and of no other, while it is shown", () => {
     document.body.innerHTML =
-      "<i class='nbv-still nbv-still-ab1'></i><b class='nbv-still nbv-still-cd2'></b>";
+      "<i class='nbv-snapshot nbv-snapshot-ab1'></i><b class='nbv-snapshot nbv-snapshot-cd2'></b>";
     const hidden = (selector: string) =>
       getComputedStyle(document.querySelector(selector) as Element).display === "none";
     const gone = new AbortController();
-    hideStill("ab1", gone.signal);
+    hideSnapshot("ab1", gone.signal);
     expect([hidden("i"), hidden("b")]).toEqual([true, false]);
     gone.abort();
     expect(hidden("i")).toBe(false);

@@ -1,4 +1,4 @@
-// A map and the picture it is of, at the picture's size: what an overlay is made of.
+// Compositing: a map over the picture it is of, at the picture's size.
 import { distances, ink, levels } from "./contours";
 import { type ByteMap, blend, colour, upscale } from "./paint";
 
@@ -10,7 +10,7 @@ export interface Look {
   contours: boolean;
 }
 
-export class Laid {
+export class Composite {
   picture: ImageData | null = null;
   /** The map's places on its scale, a number a pixel; none where there is no map. */
   places: Float32Array = new Float32Array();
@@ -37,8 +37,8 @@ export class Laid {
     return picture?.width === pixels.width && picture.height === pixels.height ? picture : null;
   }
 
-  /** Fill with the picture alone, or with nothing; tells which. */
-  bare(pixels: ImageData): boolean {
+  /** Fill with the picture alone, or with nothing where there is none; whether there is one. */
+  background(pixels: ImageData): boolean {
     const picture = this.fitting(pixels);
     if (picture) pixels.data.set(picture.data);
     else pixels.data.fill(0);
@@ -55,7 +55,7 @@ export class Laid {
 
   /** Fill with the map over the picture. */
   overlay(pixels: ImageData, look: Look): void {
-    this.bare(pixels);
+    this.background(pixels);
     if (!this.covers(pixels.width, pixels.height)) return;
     blend(pixels.data, this.places, look.colours, this.signed, look.opacity, look.threshold);
     this.outline(pixels, look);
@@ -69,7 +69,7 @@ export class Laid {
 }
 
 /** Copy the columns left of an edge. */
-export function beside(from: ImageData, to: ImageData, edge: number): void {
+export function copyLeft(from: ImageData, to: ImageData, edge: number): void {
   for (let row = 0; row < to.height; row++) {
     const at = 4 * row * to.width;
     to.data.set(from.data.subarray(at, at + 4 * edge), at);
