@@ -14,7 +14,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from nbcnnviz.core.errors import NetworkError
 from nbcnnviz.core.guard import Guard, storage
-from nbcnnviz.core.replica import replicate
+from nbcnnviz.core.replica import Replica
 
 
 @dataclass(eq=False)
@@ -85,11 +85,10 @@ class Recorder:
     ) -> None:
         with torch.inference_mode(False):
             requires_grad = None if from_layers else parameters
-            replica, self._parameters, self._renew_buffers = replicate(module, requires_grad, channels_last)
+            self._replica = replica = Replica(module, requires_grad, channels_last)
         names = None if layers is None else {called.partition(":")[0] for called in layers}
-        self._kept = [(n, m) for n, m in replica.named_modules() if n and (names is None or n in names)]
-        self._replica, self._layers, self._stop = replica, frozenset(layers or ()), stop
-        self._own = [*self._parameters.values(), *module.buffers()]
+        self._kept = [(n, m) for n, m in replica.module.named_modules() if n and (names is None or n in names)]
+        self._layers, self._stop = frozenset(layers or ()), stop
         self._from_layers = from_layers
         # Of the layer where the graph begins the network gets a copy; nothing can write over what is kept of it.
         one_call = from_layers and len(self._layers) == 1 and not any(":" in name for name in self._layers)
@@ -98,18 +97,18 @@ class Recorder:
     def __call__(self, x: Tensor, differentiable: bool = True) -> Recording:
         """The forward pass of ``x`` (N, C, H, W), with the autograd graph if it is to be ``differentiable``."""
         pass_ = _Pass(self._layers, self._stop, self._from_layers and differentiable)
-        guard = Guard(pass_.before_write, own=self._own) if self._guarded else None
+        guard = Guard(pass_.before_write, own=self._replica.own()) if self._guarded else None
         differentiable = differentiable and not self._from_layers
         # Inference mode would give tensors that autograd refuses, grad mode off a pass without a graph.
         with torch.inference_mode(False), torch.set_grad_enabled(differentiable), ExitStack() as hooks:
+            self._replica.renew()
             for name, module in self._kept:
                 hooks.callback(module.register_forward_hook(pass_.hook(name)).remove)
             leaf = x.detach().clone().requires_grad_(differentiable)
-            self._renew_buffers()
             output = None
             with suppress(_Enough), guard or nullcontext():
-                output = self._replica(leaf.clone())  # a clone, since a network may write over its input
-        return Recording(leaf, output, pass_.named(), self._parameters, plain=guard is None or guard.idle)
+                output = self._replica.module(leaf.clone())  # a clone, since a network may write over its input
+        return Recording(leaf, output, pass_.named(), self._replica.parameters, plain=guard is None or guard.idle)
 
 
 class _Enough(BaseException):
