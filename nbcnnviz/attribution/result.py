@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from torch import Tensor
 
-from nbcnnviz.render import heatmap, overlay, upscaled
+from nbcnnviz.core.errors import MethodNotApplicableError
+from nbcnnviz.render import colour_picture, heatmap, overlay, upscaled
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from nbcnnviz.core.targets import Target
     from nbcnnviz.core.trace import Trace
+
+# Methods whose maps are gradients of every pixel, with their sign.
+_AS_PICTURES = frozenset({"gradient", "guided_backprop", "deconvnet", "guided_grad_cam"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +44,8 @@ class Attribution:
     layer : str
         Where the map was taken: a layer's name, or ``"input"``.
     rectifiers : int or None
-        How many activations the method's backward rule governed; None for a method that has no such rule.
+        How many activations the method's backward rule governed; None for a method that has no such rule. `unruled`
+        names those that it does not.
     trace : Trace
         What it was computed from.
     """
@@ -53,7 +61,41 @@ class Attribution:
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.values.shape))
-        return f"<Attribution {self.method} of {self.caption}: {shape}, step {self.step} of {self.steps}>"
+        told = "".join(f"; {remark}" for remark in self.remarks)
+        return f"<Attribution {self.method} of {self.caption}: {shape}, step {self.step} of {self.steps}{told}>"
+
+    @property
+    def unruled(self) -> Mapping[str, int]:
+        """The activations met that the method's backward rule does not govern, by name, and how many of each.
+
+        Functions that are no rectifiers (tanh), and those written by hand of which the numbers that went through them do
+        not tell whether they are. Empty for a method that has no such rule.
+        """
+        return Counter(getattr(self.rectifiers, "unruled", ()))
+
+    @cached_property
+    def not_finite(self) -> int:
+        """How many of the values are NaN or infinite."""
+        return self.values.numel() - int(self.values.isfinite().sum())
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader must know of the map, in words: activations that were not ruled, values that are no numbers."""
+        names = ", ".join(name if n == 1 else f"{n} x {name}" for name, n in self.unruled.items())
+        told = [f"not ruled: {names}"] if names else []
+        if self.not_finite:
+            told.append(f"{self.not_finite} of {self.values.numel()} values are NaN or infinite")
+        return tuple(told)
+
+    @property
+    def view(self) -> Literal["picture", "overlay"]:
+        """How the map is shown best: as a `picture` of its own in colour, or laid over the picture it explains.
+
+        The first for gradients of every pixel with their sign, of which little can be seen over a photograph.
+        """
+        pixelwise = self.layer == "input" or tuple(self.values.shape[2:]) == self.trace.size
+        own = self.method in _AS_PICTURES and pixelwise and self.values.shape[1] in (1, 3)
+        return "picture" if own else "overlay"
 
     @cached_property
     def caption(self) -> str:
@@ -72,8 +114,9 @@ class Attribution:
         """The map for display: float32 (H, W) at the input's size, (N, H, W) for a batch of more than one.
 
         Summed over channels, scaled up bilinearly, divided by its largest magnitude: in [0, 1], or in [-1, 1] where it
-        is signed. An all-zero map stays zero.
+        is signed. An all-zero map stays zero. What is NaN or infinite is NaN, with a warning.
         """
+        self._warn()
         maps = heatmap(self.values, self.trace.size).cpu().numpy()
         return maps[0] if len(maps) == 1 else maps
 
@@ -107,22 +150,84 @@ class Attribution:
             Whether there are lines where the map is a quarter, half and three quarters of its scale's end.
         split
             The share of the width, from the left, where the picture shows alone.
+
+        Places where a value is NaN or infinite are hatched, and a warning says how many values are.
         """
+        self._warn()
         look = {"opacity": opacity, "threshold": threshold, "colours": colours, "contours": contours, "split": split}
         return overlay(self.trace.pictures[picture], self.values[picture], **look)  # type: ignore[arg-type]
 
-    def save(self, path: str | PathLike[str], picture: int = 0) -> None:
-        """Write the overlay as a picture, or the raw values as an array, by the ending: ``.png`` ..., or ``.npy``."""
+    def picture(self, picture: int = 0) -> Image.Image:
+        """The map as a picture of its own, (H, W): each channel scaled symmetrically about grey, which is zero.
+
+        In the colours of the picture explained, whichever channel the network takes first; grey for one channel. As
+        gradients, guided backprop and deconvnet are shown in their papers.
+
+        Parameters
+        ----------
+        picture
+            Which of the batch.
+
+        Raises
+        ------
+        MethodNotApplicableError
+            If the map has neither one channel nor three.
+        """
+        values = self.values[picture]
+        if len(values) not in (1, 3):
+            raise MethodNotApplicableError(
+                f"A map of {len(values)} channels is no picture in colour: use overlay(), which shows their sum."
+            )
+        self._warn()
+        order = self.trace.network.unprocess.order if self.layer == "input" else None
+        return colour_picture(values if order is None or len(values) == 1 else values[order])
+
+    def save(
+        self, path: str | PathLike[str], picture: int = 0, *, view: Literal["overlay", "picture"] = "overlay"
+    ) -> None:
+        """Write the map as a picture, or the raw values as an array, by the ending: ``.png`` ..., or ``.npy``.
+
+        Parameters
+        ----------
+        path
+            Where to.
+        picture
+            Which of the batch.
+        view
+            ``"overlay"``, or ``"picture"`` for the map as a picture of its own.
+
+        A warning says if values are NaN or infinite, and the comment in a PNG file, how many.
+        """
         if str(path).endswith(".npy"):
+            self._warn()
             np.save(path, self.values[picture].float().cpu().numpy())
-        else:
-            self.overlay(picture).save(path)
+            return
+        drawn = self.picture(picture) if view == "picture" else self.overlay(picture)
+        drawn.save(path, **self._comment(path))
+
+    def _comment(self, path: Any) -> dict[str, Any]:
+        if not self.remarks or not str(path).lower().endswith(".png"):
+            return {}
+        from PIL.PngImagePlugin import PngInfo
+
+        info = PngInfo()
+        info.add_text("Comment", f"{self.method} of {self.caption}: {'; '.join(self.remarks)}")
+        return {"pnginfo": info}
+
+    def _warn(self) -> None:
+        if self.not_finite:
+            warnings.warn(
+                f"{self.not_finite} of {self.values.numel()} values of {self.method} are NaN or infinite: "
+                "they are hatched where the map is drawn, and NaN in its heat map.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
     def _repr_png_(self) -> bytes:
         import io
 
         file = io.BytesIO()
-        self.overlay().save(file, "PNG")
+        (self.picture() if self.view == "picture" else self.overlay()).save(file, "PNG", **self._comment(".png"))
         return file.getvalue()
 
     def __getitem__(self, picture: int) -> Tensor:

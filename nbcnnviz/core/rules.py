@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Literal, get_args
+from dataclasses import dataclass, field
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ from torch.autograd.graph import Node
 from torch.utils.hooks import RemovableHandle
 
 from nbcnnviz.core.errors import UnknownOptionError
+from nbcnnviz.core.rectifiers import Found, Region, walk
 
 Rule = Literal["gradient", "guided", "deconvnet"]
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -64,16 +66,72 @@ def is_rectifier(node: Node) -> bool:
     return cut is not None and bool((torch.as_tensor(cut) == 0).all())
 
 
+class Governed(int):
+    """How many rectifiers a rule governed.
+
+    Attributes
+    ----------
+    unruled : tuple[str, ...]
+        Names of the activations met that no rule governs, one a call: functions that are no rectifiers (tanh), and those
+        of which the numbers that went through them do not tell whether they are.
+    """
+
+    unruled: tuple[str, ...]
+
+    def __new__(cls, count: int = 0, unruled: tuple[str, ...] = ()) -> Self:  # noqa: D102
+        self = super().__new__(cls, count)
+        self.unruled = unruled
+        return self
+
+
+@dataclass(frozen=True)
+class Met:
+    """What a rule met on a backward pass.
+
+    Attributes
+    ----------
+    nodes
+        The rectifiers that it governed, each by the node that its output comes from.
+    others
+        Names of the activations that no rule governs, one for each that gradient passed through: functions that are no
+        rectifiers, and those of which numbers do not tell whether they are.
+    """
+
+    nodes: set[Node] = field(default_factory=set)
+    others: dict[Node, str] = field(default_factory=dict)
+
+    def counted(self) -> Governed:
+        """How many rectifiers there were, with the names of the others."""
+        return Governed(len(self.nodes), tuple(sorted(self.others.values())))
+
+
 @contextmanager
-def ruling(rule: Rule, roots: Iterable[Tensor]) -> Iterator[set[Node]]:
+def ruling(rule: Rule, roots: Iterable[Tensor], found: Found | None = None) -> Iterator[Met]:
     """Apply ``rule`` to every rectifier between ``roots`` and the leaves while the context lasts.
 
-    Yields the set of the nodes that it governs, filled as gradient passes through them: after a backward pass it
-    holds those, and only those, that the pass really met. Empty under the plain rule, which governs nothing.
+    ``found`` are the rectifiers among them that are written out by hand. Yields what it governs, filled as gradient
+    passes through: after a backward pass it holds those, and only those, that the pass really met. Empty under the plain
+    rule, which governs nothing.
     """
     if rule not in RULES:
         raise UnknownOptionError(rule, RULES, f"The rules are {', '.join(RULES)}.")
-    with _hooked(_HOOKS.get(rule), roots) as governed:
+    found = found or Found()
+    governed = Met()
+    if rule not in _HOOKS:
+        yield governed
+        return
+    nodes = set(_nodes(roots))
+    with ExitStack() as hooks:
+        regions = [region for region in found.regions if region.exit in nodes]
+        within = {node for region in regions for node in region.inner}
+        for node in nodes - within:
+            if is_rectifier(node):
+                hooks.callback(_HOOKS[rule](node, governed.nodes).remove)
+        for region in regions:
+            for handle in _REGION_HOOKS[rule](region, governed.nodes):
+                hooks.callback(handle.remove)
+        for node in found.others.keys() & nodes:
+            hooks.callback(_noting(node, governed, found.others[node]).remove)
         yield governed
 
 
@@ -85,17 +143,10 @@ def waking(roots: Iterable[Tensor]) -> Iterator[set[Node]]:
     it: ``relu(g)``, and where its input lies above what it lets through (ReLU6 beyond 6), ``-relu(-g)``; any other, the
     plain ``g f'(x)``. So does Lucid (Olah et al. 2017).
     """
-    with _hooked(_waking, roots) as governed:
-        yield governed
-
-
-@contextmanager
-def _hooked(hook: Hook | None, roots: Iterable[Tensor]) -> Iterator[set[Node]]:
     governed: set[Node] = set()
     with ExitStack() as hooks:
-        if hook is not None:
-            for node in filter(is_rectifier, _nodes(roots)):
-                hooks.callback(hook(node, governed).remove)
+        for node in filter(is_rectifier, _nodes(roots)):
+            hooks.callback(_waking(node, governed).remove)
         yield governed
 
 
@@ -154,17 +205,51 @@ def _saturated_above(node: Node) -> Tensor | None:
     return None if x is None else x >= bound
 
 
+def _guided_region(region: Region, governed: set[Node]) -> list[RemovableHandle]:
+    def rectify_what_arrives(grad_outputs: Grads) -> Grads:
+        governed.add(region.exit)
+        arrived = grad_outputs[0]
+        return (None if arrived is None else arrived.relu(), *grad_outputs[1:])
+
+    return [region.exit.register_prehook(rectify_what_arrives)]
+
+
+def _deconvnet_region(region: Region, governed: set[Node]) -> list[RemovableHandle]:
+    """What arrives at the exit, rectified, leaves on one of the edges to the entry, and nothing on the others."""
+    kept: list[Tensor] = []
+    (carrier, place), *_ = region.carriers
+
+    def keep_what_arrives(grad_outputs: Grads) -> None:
+        governed.add(region.exit)
+        kept[:] = [] if grad_outputs[0] is None else [grad_outputs[0].relu()]
+
+    def pass_on(node: Node) -> Callable[[Grads, Grads], Grads]:
+        places = {i for n, i in region.carriers if n is node}
+
+        def hook(grad_inputs: Grads, grad_outputs: Grads) -> Grads:
+            passed = list(grad_inputs)
+            for i in places:
+                own = node is carrier and i == place and passed[i] is not None and kept
+                passed[i] = kept.pop() if own else None
+            return tuple(passed)
+
+        return hook
+
+    leaving = dict.fromkeys(node for node, _ in region.carriers)
+    return [region.exit.register_prehook(keep_what_arrives), *(n.register_hook(pass_on(n)) for n in leaving)]
+
+
+def _noting(node: Node, governed: Met, name: str) -> RemovableHandle:
+    def note(grad_outputs: Grads) -> None:
+        governed.others[node] = name
+
+    return node.register_prehook(note)
+
+
 _HOOKS: dict[str, Hook] = {"guided": _guided, "deconvnet": _deconvnet}
+_REGION_HOOKS = {"guided": _guided_region, "deconvnet": _deconvnet_region}
 
 
 def _nodes(roots: Iterable[Tensor]) -> Iterator[Node]:
     """Every node of the graph behind ``roots``, each once."""
-    stack = [root.grad_fn for root in roots if root.grad_fn is not None]
-    seen = set(stack)
-    while stack:
-        node = stack.pop()
-        yield node
-        for following, _ in node.next_functions:
-            if following is not None and following not in seen:
-                seen.add(following)
-                stack.append(following)
+    return walk(root.grad_fn for root in roots if root.grad_fn is not None)

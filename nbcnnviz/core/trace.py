@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, overload
@@ -10,12 +11,20 @@ from typing import TYPE_CHECKING, Any, Final, overload
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.autograd.graph import Node
 
-from nbcnnviz.core.errors import GradientError, MethodNotApplicableError, StaleTraceError, UnknownOptionError
+from nbcnnviz.core.errors import (
+    GradientError,
+    MethodNotApplicableError,
+    NbcnnvizError,
+    StaleTraceError,
+    UnknownOptionError,
+)
 from nbcnnviz.core.grids import arranged, maps_of
 from nbcnnviz.core.preprocess import to_pictures
 from nbcnnviz.core.recording import Activation, Recording, scores_of
-from nbcnnviz.core.rules import RULES, Rule, ruling
+from nbcnnviz.core.rectifiers import Found, Values, candidates, counterparts, settle
+from nbcnnviz.core.rules import RULES, Governed, Rule, is_rectifier, ruling
 from nbcnnviz.core.targets import TargetLike, as_target, scalar_of
 
 if TYPE_CHECKING:
@@ -35,6 +44,8 @@ class Every:
 ALL_LAYERS: Final = Every("ALL_LAYERS")
 ALL_PARAMETERS: Final = Every("ALL_PARAMETERS")
 EVERYTHING: Final = Every("EVERYTHING")
+
+_REPLAYED = 4  # pictures whose numbers tell what a function is
 
 
 class Trace:
@@ -220,7 +231,7 @@ class Trace:
 
     def backward(
         self, of: TargetLike, sources: Sequence[Any], rule: Rule = "gradient"
-    ) -> tuple[tuple[Tensor | None, ...], int]:
+    ) -> tuple[tuple[Tensor | None, ...], Governed]:
         """The gradients at leaves or edges of the graph, and the number of rectifiers that the rule governed.
 
         For what has no name: see `torch.autograd.graph.GradientEdge`. None where the target does not depend on it.
@@ -229,7 +240,8 @@ class Trace:
             raise UnknownOptionError(rule, RULES, f"The rules are {', '.join(RULES)}.")
         with torch.inference_mode(False), torch.enable_grad():
             scalar = scalar_of(as_target(of, self), self)
-        with self._lock, ruling(rule, [scalar]) as governed:
+        found = None if rule == "gradient" else self._handwritten
+        with self._lock, ruling(rule, [scalar], found) as met:
             try:
                 grads = torch.autograd.grad(scalar, sources, retain_graph=True, allow_unused=True)
             except RuntimeError as error:
@@ -238,7 +250,35 @@ class Trace:
                 raise StaleTraceError(
                     "The network's weights, or an output of it, changed since this trace was made: make a new trace."
                 ) from error
-        return grads, len(governed)
+        return grads, met.counted()
+
+    @cached_property
+    def _handwritten(self) -> Found:
+        """The rectifiers written out by hand, and the activations that are none.
+
+        What the graph does not tell, a second pass does: its tensors' values, of this batch's first pictures and of noise.
+        """
+        roots = self._roots()
+        regions, others = candidates(roots.values(), is_rectifier, self.parameters.values())
+        if not regions:
+            return Found(others=others)
+        pictures = self.input.detach()[:_REPLAYED]
+        noise = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(0)).to(pictures)
+        noise = pictures.mean() + noise * pictures.std(correction=0)
+        for batch in (torch.cat([pictures, noise])[:_REPLAYED], pictures):
+            values = Values()
+            with suppress(NbcnnvizError), values:
+                again = self.network.trace(batch, layers=tuple(self._activations))._roots()
+                same = counterparts((node, again[name]) for name, node in roots.items() if name in again)
+                return settle(regions, others, same, values)
+        return settle(regions, others, {}, Values())
+
+    def _roots(self) -> dict[str, Node]:
+        """The nodes of the graph from which all others can be reached, by the names of their layers; "" for the scores."""
+        ends = {name: a.edge.node for name, a in self._activations.items() if a.edge is not None}
+        if self._scores is not None and self._scores.grad_fn is not None:
+            ends[""] = self._scores.grad_fn
+        return ends
 
     def _every(self, kind: Every) -> list[str]:
         layers = [name for name, a in self._activations.items() if a.edge is not None]

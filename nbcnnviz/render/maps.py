@@ -66,16 +66,21 @@ def upscaled(values: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def heatmap(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, H, W) float32 in [0, 1], or in [-1, 1] where signed: each picture's map over its largest magnitude."""
-    maps = upscaled(flat(values).unsqueeze(1), size).squeeze(1)
+    """(N, H, W) float32 in [0, 1], or in [-1, 1] where signed: each picture's map over its largest finite magnitude.
+
+    What is NaN or infinite is NaN.
+    """
+    native = flat(values).unsqueeze(1)
+    maps = upscaled(native.nan_to_num(0, 0, 0), size).squeeze(1)
     highest = maps.abs().amax((1, 2), keepdim=True)
-    return torch.where(highest > 0, maps / highest, torch.zeros_like(maps))
+    scaled = torch.where(highest > 0, maps / highest, torch.zeros_like(maps))
+    return scaled.masked_fill(~F.interpolate(native.isfinite().float(), size=size)[:, 0].bool(), torch.nan)
 
 
 def to_bytes(values: Tensor, scale: Scale) -> np.ndarray:
     """Places on a colour scale, uint8, of a map (h, w): 0 to 255; where signed, zero is at 127.5."""
     span = scale.high - scale.low
-    if span <= 0:
+    if not span > 0:
         return np.zeros(tuple(values.shape), np.uint8)
     place = (values.detach().float().nan_to_num(0, scale.high, scale.low) - scale.low) * (255 / span)
     places: np.ndarray = place.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
@@ -103,11 +108,12 @@ def overlay(
     ``opacity`` is that of the map at its strongest; it falls with the magnitude, so that where the map is zero the
     picture shows unchanged; places weaker than ``threshold``, a share of the strongest, are left out. ``contours`` are
     lines where the map is a quarter, half and three quarters of its scale's end; left of ``split``, a share of the
-    width, the picture shows alone.
+    width, the picture shows alone. Where values are NaN or infinite there is a hatching.
     """
     native = flat(values[None])[0]
     scale = Scale.to_show(native)
-    if scale.high == 0:
+    broken = _broken(native, (picture.height, picture.width))
+    if scale.high == 0 and not broken.any():
         return picture.copy()
     bare = np.asarray(picture, np.float64)
     # Of the bytes that travel to a browser, so that it shows these very pixels.
@@ -119,6 +125,7 @@ def overlay(
     pixels = bare * (1 - alpha) + table[(places + 0.5).astype(np.uint8)] * alpha
     if contours:
         pixels = inked(pixels, places, scale.signed)
+    pixels = hatched(pixels, broken)
     edge = math.floor(split * picture.width + 0.5)
     pixels[:, :edge] = bare[:, :edge]
     return Image.fromarray(pixels.round().astype(np.uint8))
@@ -130,3 +137,32 @@ def _strength(places: np.ndarray, signed: bool) -> np.ndarray:
         return places / 255
     off = np.abs(places - 127.5)
     return np.where(off <= 0.5, 0, off / 127.5)
+
+
+def colour_picture(values: Tensor) -> Image.Image:
+    """A map (3, h, w) or (1, h, w) as a picture of its own: each channel scaled symmetrically about grey, which is zero.
+
+    The scale of a channel is that which shows it best, see `Scale.to_show`. Where values are NaN or infinite there is a
+    hatching.
+    """
+    channels = values.detach().float().cpu()
+    shades = []
+    for channel in channels:
+        end = Scale.to_show(channel).high or 1.0
+        shades.append((channel.nan_to_num(0, 0, 0) / end).clamp(-1, 1) * 127.5 + 127.5)
+    pixels = torch.stack(shades, -1).expand(-1, -1, 3).numpy().astype(np.float64)
+    pixels = hatched(pixels, ~channels.isfinite().all(0).numpy())
+    return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def hatched(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) with black and white diagonal stripes at places (H, W): nothing that a colour map has."""
+    if not where.any():
+        return pixels
+    stripes = np.add.outer(*(np.arange(n) for n in where.shape)) // 3 % 2 * 255
+    return np.where(where[..., None], stripes[..., None], pixels)
+
+
+def _broken(values: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """Where a map (h, w), drawn at a size (H, W), is NaN or infinite."""
+    return F.interpolate((~values.isfinite()).float()[None, None], size=size)[0, 0].bool().cpu().numpy()

@@ -205,7 +205,9 @@ class ExplainPanel(Panel):
     def _caption(result: Attribution) -> str:
         where = "" if result.layer == "input" else f" at {result.layer}"
         governed = f", {result.rectifiers} rectifiers ruled" if result.rectifiers else ""
-        return f"{methods()[result.method].title} of {result.caption}{where}{governed}"
+        # What is not finite is told beside the scale, of the map as it is drawn.
+        unruled = "".join(f", {remark}" for remark in result.remarks if remark.startswith("not ruled"))
+        return f"{methods()[result.method].title} of {result.caption}{where}{governed}{unruled}"
 
 
 def _remark(map_: Tensor, scale: Scale) -> str:
