@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nbcnnviz.core.errors import ImageError, NetworkError, UnknownClassError, UnknownLayerError
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.layers import Layer, has_channels_last
-from nbcnnviz.core.preprocess import Preprocess, Unprocess, applied
+from nbcnnviz.core.preprocess import Preprocess, Unprocess, applied, trial
 from nbcnnviz.core.recording import Activation, Recorder, Recording, scores_of
 from nbcnnviz.core.replica import unwrapped
 from nbcnnviz.core.trace import Trace
@@ -83,7 +83,7 @@ class Network:
             shape, recording = self._find_input_shape(size)
             self.preprocess: Callable[[Image.Image], Tensor] = Preprocess.of(shape[1:], shape[0])
         else:
-            grey = applied(preprocess, Image.new("RGB", (256, 256), (124, 116, 104)))
+            grey = trial(preprocess)
             shape, recording = (grey.shape[0], grey.shape[1], grey.shape[2]), self._probe(grey[None])
             self.preprocess = preprocess
         self.input_shape: tuple[int, int, int] = shape

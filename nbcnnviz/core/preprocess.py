@@ -1,15 +1,19 @@
-"""From a picture to what a network takes, and back to what a person can look at."""
+"""From a picture to what a network takes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from nbcnnviz.core.caffe import Caffe, Standardized, caffe, pixels_of
+from nbcnnviz.core.cropping import covering
 from nbcnnviz.core.errors import ImageError
+from nbcnnviz.core.unprocess import Unprocess, applied, blurred, to_pictures, trial
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -19,7 +23,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Preprocess:
     """Scale a picture to cover ``size``, crop its centre, and normalise each channel: ``(pixel - mean) / std``.
 
-    Pixels are in [0, 1] before the normalisation. With one channel the picture is turned to grey first.
+    Pixels are in [0, 1] before the normalisation. With one channel the picture is turned to grey first. A picture may
+    have any proportions: no more of it is scaled than is kept.
     """
 
     size: tuple[int, int]
@@ -31,6 +36,62 @@ class Preprocess:
         """The usual preprocessing for this many channels: ImageNet's for three, [-1, 1] otherwise."""
         return cls(size) if channels == 3 else cls(size, (0.5,) * channels, (0.5,) * channels)
 
+    @staticmethod
+    def caffe(
+        size: int | tuple[int, int],
+        mean: Any = 0.0,
+        *,
+        raw_scale: float = 255.0,
+        input_scale: float = 1.0,
+        channel_swap: Sequence[int] = (2, 1, 0),
+        squash: bool = False,
+    ) -> Caffe:
+        """A preprocessing as Caffe's ``io.Transformer`` describes it: blue first, from 0 to 255, less a mean.
+
+        ``(raw_scale * pixels[channel_swap] - mean) * input_scale``, for pixels in [0, 1].
+
+        Parameters
+        ----------
+        size
+            Height and width of the input, or one number for both.
+        mean
+            One number, three (blue, green and red, as the input has them), or an image (3, H, W) of at least ``size``,
+            whose centre is used: what ``ilsvrc_2012_mean.npy`` holds, for one.
+        raw_scale
+            What white is before the mean is subtracted.
+        input_scale
+            What is multiplied with at the end.
+        channel_swap
+            Which of red (0), green (1) and blue (2) each channel of the input is; (0, 1, 2) for red first.
+        squash
+            Whether the whole picture is scaled to ``size``, out of its proportions, as pycaffe's ``Classifier`` does.
+
+        Raises
+        ------
+        ImageError
+            If the mean has another shape, or the channel swap or a scale makes no sense.
+
+        Examples
+        --------
+        >>> preprocess = Preprocess.caffe(227, mean=(104.007, 116.669, 122.679))  # CaffeNet
+        """
+        return caffe(size, mean, raw_scale=raw_scale, input_scale=input_scale, channel_swap=channel_swap, squash=squash)
+
+    @staticmethod
+    def standardized(size: int | tuple[int, int], channels: int = 3, *, each_channel: bool = False) -> Standardized:
+        """A preprocessing that takes each picture's own mean away and divides by its own standard deviation (z-score).
+
+        Parameters
+        ----------
+        size
+            Height and width of the input, or one number for both.
+        channels
+            3, or 1 for a picture turned to grey first.
+        each_channel
+            Whether each channel has its own mean and deviation.
+        """
+        return Standardized((size, size) if isinstance(size, int) else size, channels, each_channel)
+
     def __call__(self, picture: Image.Image) -> Tensor:
         """The input (C, H, W) for a picture."""
         if len(self.mean) not in (1, 3):
@@ -38,87 +99,10 @@ class Preprocess:
                 f"A picture has 1 or 3 channels and this network takes {len(self.mean)}: give a preprocessed "
                 f"(N, {len(self.mean)}, H, W) tensor, or the network a preprocess of its own."
             )
-        from torchvision.transforms.v2 import functional as F  # loads all of torchvision, for seconds
-
-        height, width = self.size
-        scale = max(height / picture.height, width / picture.width)
-        covering = [max(height, round(picture.height * scale)), max(width, round(picture.width * scale))]
-        picture = F.center_crop(F.resize(picture, covering, antialias=True), [height, width])
-        if len(self.mean) == 1:
-            picture = F.rgb_to_grayscale(picture)
-        pixels = F.to_dtype(F.to_image(picture), torch.float32, scale=True)
-        x: Tensor = F.normalize(pixels, list(self.mean), list(self.std))
-        return x
+        fitted = covering(picture, self.size)
+        pixels = pixels_of(fitted) if len(self.mean) == 3 else pixels_of(fitted.convert("L").convert("RGB"))[:1]
+        mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (self.mean, self.std))
+        return (pixels - mean) / std
 
 
-def applied(preprocess: Callable[[Image.Image], Tensor], picture: Image.Image) -> Tensor:
-    """``preprocess(picture)`` as a (C, H, W) tensor, with a clear error where it is none."""
-    x = preprocess(picture)
-    if not isinstance(x, Tensor):
-        raise ImageError(f"The network's preprocess returned a {type(x).__name__}; it must return a (C, H, W) tensor.")
-    if x.ndim == 4 and x.shape[0] == 1:
-        x = x[0]
-    if x.ndim != 3:
-        raise ImageError(f"The network's preprocess returned shape {tuple(x.shape)}; it must return (C, H, W).")
-    return x.as_subclass(Tensor)
-
-
-class Unprocess:
-    """The inverse of a preprocess in colour: from a network's input back to pixels in [0, 1].
-
-    A normalisation is affine in a pixel's colour, so its values for a few plain pictures tell all about it, whoever
-    wrote it and whichever channel it puts first.
-
-    Attributes
-    ----------
-    black : Tensor
-        The input (C,) for black, float64; empty where the preprocess is not invertible.
-    inverse : Tensor
-        What takes an input less that of black to red, green and blue, (3, C).
-    """
-
-    def __init__(self, preprocess: Callable[[Image.Image], Tensor]) -> None:
-        self.black, self.inverse = torch.zeros(0), torch.zeros(3, 0)
-        try:
-            black, white, *primaries = (
-                applied(preprocess, Image.new("RGB", (64, 64), colour)).double().mean((1, 2)).cpu()
-                for colour in ("#000000", "#ffffff", "#ff0000", "#00ff00", "#0000ff")
-            )
-        except ImageError:  # a network that takes no pictures, only tensors
-            return
-        from_rgb = torch.stack(primaries, 1) - black[:, None]
-        if len(black) == 3 and torch.linalg.matrix_rank(from_rgb) == 3:
-            self.black, self.inverse = black, torch.linalg.inv(from_rgb)
-        elif len(black) == 1 and white != black:
-            self.black, self.inverse = black, (1 / (white - black)).expand(3, 1)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Pixels (N, 3, H, W) in [0, 1], float32, of an input (N, C, H, W).
-
-        Channels that are neither one (grey) nor three (RGB) are shown as their mean, scaled to [0, 1].
-        """
-        x = x.detach().float()
-        if x.shape[1] == len(self.black):
-            pixels = torch.einsum("pc,nchw->nphw", self.inverse.to(x), x - self.black.to(x).view(-1, 1, 1))
-        else:
-            low, high = x.aminmax()
-            pixels = ((x - low) / (high - low).clamp_min(1e-12)).mean(1, keepdim=True).expand(-1, 3, -1, -1)
-        return pixels.clamp(0, 1)
-
-
-def to_pictures(pixels: Tensor) -> list[Image.Image]:
-    """PIL pictures of pixels (N, 3, H, W) in [0, 1]."""
-    values = (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(picture) for picture in values]
-
-
-def blurred(x: Tensor) -> Tensor:
-    """Pictures (N, C, H, W) blurred until little can be told: by a Gaussian of a twentieth of the shorter side."""
-    sigma = max(1.0, min(x.shape[2:]) / 20)
-    radius = min(int(3 * sigma + 0.5), min(x.shape[2:]) - 1)
-    at = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    kernel = torch.exp(-at.square() / (2 * sigma**2))
-    kernel = (kernel / kernel.sum()).to(x)
-    padded = torch.nn.functional.pad(x.flatten(0, 1)[:, None], (radius, radius, radius, radius), mode="reflect")
-    rows = torch.nn.functional.conv2d(padded, kernel.view(1, 1, 1, -1))
-    return torch.nn.functional.conv2d(rows, kernel.view(1, 1, -1, 1)).view_as(x)
+__all__ = ["Preprocess", "Unprocess", "applied", "blurred", "to_pictures", "trial"]
