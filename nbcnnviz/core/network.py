@@ -2,56 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterable
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from nbcnnviz.core.calls import Call
 from nbcnnviz.core.errors import ImageError, NetworkError, UnknownClassError, UnknownLayerError
+from nbcnnviz.core.heads import Classes, check_told
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.layers import Layer, has_channels_last
 from nbcnnviz.core.preprocess import Preprocess, Unprocess, applied, trial
-from nbcnnviz.core.recording import Activation, Recorder, Recording, scores_of
+from nbcnnviz.core.probing import explained, find_head, find_input
+from nbcnnviz.core.recording import Activation, Recorder, Recording
 from nbcnnviz.core.replica import unwrapped
 from nbcnnviz.core.trace import Trace
 
-# Input sizes that networks are made for, tried in turn when none is given: ImageNet's, then those of small data sets.
-_USUAL_SIZES = (224, 32, 299, 28, 64, 96, 128, 256, 384)
-
 
 class Network:
-    """A ``torch.nn.Module`` that classifies pictures, its preprocessing, class names and layers.
+    """A ``torch.nn.Module`` that takes pictures, its preprocessing, class names and layers.
 
-    The module is run once at construction, on a grey picture, to learn its layers and to see that it is a classifier.
-    It is never changed: not its parameters, buffers, gradients, flags or hooks.
+    The module is run once or twice at construction, to learn its layers and what its scores are. It is never changed:
+    not its parameters, buffers, gradients, flags or hooks.
 
     Parameters
     ----------
     module
-        Takes (N, C, H, W) and returns class scores (N, K): unnormalised logits, before any softmax.
+        Takes (N, C, H, W) and returns scores, (N, K) or (N,): see ``scores``.
     preprocess
         From a PIL picture to a (C, H, W) tensor. Default: scaled and cropped to the size of the network's input,
         ImageNet's normalisation for three channels, [-1, 1] for others.
     classes
-        The K class names, in order. Default: ``"class 0"``, ``"class 1"`` ...
+        The class names, in order, or a dictionary from index to name. Default: ``"class 0"``, ``"class 1"`` ... Of one
+        logit, which speaks for two classes: two names, whose second is the one that it is the logit of, as labels are 0
+        and 1; or the name of that one alone, the other is then ``"not ..."``.
     size
         Height and width of the input, or one number for both. Default: the preprocess's, else the first of 224, 32,
         299 ... at which the module runs.
     name
         What to call the network. Default: the module's class.
+    scores
+        What the module returns: ``"logits"`` of classes that exclude one another; ``"probabilities"`` (rows that sum to
+        one, or their logarithms); ``"binary"`` (one logit for two classes); ``"multilabel"`` (independent logits);
+        ``"regression"`` (values); ``"embedding"``. Default: found by numbers. Probabilities, their logarithms, a sigmoid
+        at the end, and rows of unit length (an embedding) show themselves; one score alone is taken for a binary logit,
+        and all else for logits. Where the module ends in a softmax or a sigmoid, `Trace.scores` are the logits before it.
+    unit
+        What the values of a regression are counted in.
+    extra
+        The module's inputs beside the picture, which are the same for every picture: one value, a tuple of those that
+        follow it, or a dictionary by name. A tensor whose first axis is one is repeated for a batch, a ``PIL.Image`` is
+        preprocessed as the picture is, all else is passed as it is.
 
     Raises
     ------
     NetworkError
-        If the module is no classifier, does not run at the size given or found, or ``classes`` has a wrong length.
+        If the module returns no scores, does not run at the size given or found, ``classes`` has a wrong length, or
+        ``scores`` cannot be what it returns.
+    UnknownOptionError
+        If ``scores`` is none of the above, or there is a unit for what is no regression.
 
     Attributes
     ----------
     module, classes, preprocess, name
         As given, or the defaults.
+    head : Head
+        What the scores are: its ``kind`` (as ``scores`` above), its ``note`` in words, its functions from scores to
+        probabilities.
     layers : dict[str, Layer]
         Every layer by name, in the order in which they return in a forward pass.
     last_maps : str or None
@@ -69,37 +89,57 @@ class Network:
         self,
         module: nn.Module,
         preprocess: Callable[[Image.Image], Tensor] | None = None,
-        classes: Sequence[str] | None = None,
+        classes: Classes | None = None,
         *,
         size: int | tuple[int, int] | None = None,
         name: str | None = None,
+        scores: str | None = None,
+        unit: str = "",
+        extra: Any = None,
     ) -> None:
         if not isinstance(module, nn.Module):
             raise NetworkError(f"A network is made of a torch.nn.Module, not of a {type(module).__name__}.")
+        check_told(scores, unit)
         self.module = module
         self._plain = False  # until a pass has been watched
         self.name = name or type(unwrapped(module)).__name__
+        prepare = None if preprocess is None else partial(applied, preprocess)
+        self._call = Call(unwrapped(module), extra, prepare)
         if preprocess is None:
-            shape, recording = self._find_input_shape(size)
+            shape, recording = find_input(self._probe, unwrapped(module), size, extra)
             self.preprocess: Callable[[Image.Image], Tensor] = Preprocess.of(shape[1:], shape[0])
         else:
             grey = trial(preprocess)
-            shape, recording = (grey.shape[0], grey.shape[1], grey.shape[2]), self._probe(grey[None])
+            shape = (grey.shape[0], grey.shape[1], grey.shape[2])
+            try:
+                recording = self._probe(grey[None])
+            except NetworkError as failure:
+                raise explained(failure, unwrapped(module), extra) from failure.__cause__
             self.preprocess = preprocess
         self.input_shape: tuple[int, int, int] = shape
         self._plain = recording.plain
         self.layers = self._layers_of(recording)
         self.last_maps = self._last_maps(recording)
-        count = scores_of(recording.output).shape[1]
-        self.classes = [f"class {i}" for i in range(count)] if classes is None else [str(c) for c in classes]
-        if len(self.classes) != count:
-            raise NetworkError(
-                f"{len(self.classes)} class names for a network of {count} scores: give one name a score."
-            )
+        self.head, self._call = find_head(
+            lambda x, call: self._probe(x, call).output,
+            self._call,
+            shape,
+            recording.output,
+            told=scores,
+            classes=classes,
+            unit=unit,
+        )
+        self.classes = self.head.names(classes)
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.input_shape))
-        return f"<Network {self.name}: input {shape}, {len(self.layers)} layers, {len(self.classes)} classes, {self.device}>"
+        what = f"{len(self.classes)} classes" + (f" ({self.head.note})" if self.head.note else "")
+        return f"<Network {self.name}: input {shape}, {len(self.layers)} layers, {what}, {self.device}>"
+
+    @property
+    def kind(self) -> str:
+        """What the scores are: ``"logits"``, ``"probabilities"``, ``"binary"`` ... See the parameter ``scores``."""
+        return self.head.kind
 
     @property
     def device(self) -> torch.device:
@@ -167,13 +207,20 @@ class Network:
         for name in layers or ():
             if name not in self.layers:
                 raise self.unknown_layer(name)
-        recorder = Recorder(unwrapped(self.module), layers, parameters=False, stop=stop, channels_last=channels_last)
+        recorder = Recorder(
+            *(unwrapped(self.module), layers), parameters=False, stop=stop, channels_last=channels_last, call=self._call
+        )
         return lambda x: Trace(self, self._recorded(recorder, x))
 
     def batch(self, images: Any) -> Tensor:
         """Pictures as the module takes them: (N, C, H, W), of its type, on its device. See `trace`."""
         if isinstance(images, Tensor) and images.ndim == 4:
             x = images
+        elif isinstance(images, Tensor) and images.ndim == 5:
+            raise ImageError(
+                f"A tensor of shape {tuple(images.shape)} is no picture and no batch (N, C, H, W): five axes are a volume or "
+                "a clip, which are not supported."
+            )
         else:
             pictures = list(images) if isinstance(images, (list, tuple)) else [images]
             if not pictures:
@@ -235,7 +282,7 @@ class Network:
         differentiable: bool = True,
         from_layers: bool = False,
     ) -> Recording:
-        recorder = Recorder(unwrapped(self.module), layers, from_layers=from_layers, plain=self._plain)
+        recorder = Recorder(unwrapped(self.module), layers, from_layers=from_layers, plain=self._plain, call=self._call)
         return self._recorded(recorder, x, differentiable)
 
     def _recorded(self, recorder: Recorder, x: Tensor, differentiable: bool = True) -> Recording:
@@ -248,25 +295,10 @@ class Network:
                 f"The network failed on an input of shape {tuple(x.shape)}: {_first_sentence(error)}"
             ) from error
 
-    def _probe(self, x: Tensor) -> Recording:
-        recording = self._run(x.to(self.device, self.dtype), differentiable=False)
-        scores_of(recording.output)
-        return recording
-
-    def _find_input_shape(self, size: int | tuple[int, int] | None) -> tuple[tuple[int, int, int], Recording]:
-        if size is not None:
-            sizes = [(size, size) if isinstance(size, int) else tuple(size)]
-        else:
-            sizes = [(s, s) for s in _USUAL_SIZES]
-        channels = _input_channels(unwrapped(self.module))
-        failures: list[NetworkError] = []
-        for height, width in sizes:
-            try:
-                return (channels, height, width), self._probe(torch.zeros(1, channels, height, width))
-            except NetworkError as failure:
-                failures.append(failure)
-        # What the module says at its most usual size is the most telling.
-        raise NetworkError(f"{failures[0]} Give the network its size=(H, W), or its preprocess.") from failures[0]
+    def _probe(self, x: Tensor, call: Callable[[nn.Module, Tensor], Any] | None = None) -> Recording:
+        """A pass without a graph, by the network's own call or another."""
+        recorder = Recorder(unwrapped(self.module), call=call or self._call)
+        return self._recorded(recorder, x.to(self.device, self.dtype), differentiable=False)
 
     def _layers_of(self, recording: Recording) -> dict[str, Layer]:
         modules = dict(unwrapped(self.module).named_modules())
@@ -290,14 +322,6 @@ class Network:
             if layer.spatial and "Pool" not in layer.kind:
                 return min(names[activation], key=lambda name: name.count("."))
         return None
-
-
-def _input_channels(module: nn.Module) -> int:
-    """What the first convolution takes; three where there is none."""
-    for submodule in module.modules():
-        if isinstance(submodule, nn.modules.conv._ConvNd):
-            return submodule.in_channels
-    return 3
 
 
 def _first_sentence(error: BaseException) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +70,8 @@ class Recorder:
         is left out: it takes some microseconds a call.
     channels_last
         Whether the replica's kernels are copies laid out so.
+    call
+        How the replica is run on a batch, ``call(replica, x)``. Default: ``replica(x)``.
     """
 
     def __init__(
@@ -82,7 +84,9 @@ class Recorder:
         from_layers: bool = False,
         plain: bool = False,
         channels_last: bool = False,
+        call: Callable[[nn.Module, Tensor], Any] | None = None,
     ) -> None:
+        self._call = call or _plainly
         with torch.inference_mode(False):
             requires_grad = None if from_layers else parameters
             self._replica = replica = Replica(module, requires_grad, channels_last)
@@ -107,8 +111,14 @@ class Recorder:
             leaf = x.detach().clone().requires_grad_(differentiable)
             output = None
             with suppress(_Enough), guard or nullcontext():
-                output = self._replica.module(leaf.clone())  # a clone, since a network may write over its input
+                output = self._call(
+                    self._replica.module, leaf.clone()
+                )  # a clone, since a network may write over its input
         return Recording(leaf, output, pass_.named(), self._replica.parameters, plain=guard is None or guard.idle)
+
+
+def _plainly(module: nn.Module, x: Tensor) -> Any:
+    return module(x)
 
 
 class _Enough(BaseException):
@@ -179,27 +189,3 @@ class _Pass:
             named[f"{name}:{seen[name]}" if numbered else name] = activation
             seen[name] += 1
         return named
-
-
-def scores_of(output: Any) -> Tensor:
-    """The class scores (N, K) in what a classifier returned; NetworkError if there are none."""
-    scores = output
-    if not isinstance(scores, Tensor) and hasattr(scores, "logits"):
-        scores = scores.logits
-    elif isinstance(scores, Mapping):
-        scores = next((scores[key] for key in ("logits", "scores", "out") if key in scores), None)
-    elif isinstance(scores, (tuple, list)) and scores:
-        scores = scores[0]
-    if isinstance(scores, Tensor) and scores.ndim > 2 and scores.shape[2:].numel() == 1:
-        scores = scores.flatten(1)
-    if isinstance(scores, Tensor) and scores.ndim == 2 and scores.is_floating_point():
-        return scores
-    what = (
-        f"a tensor of shape {tuple(scores.shape)} and type {scores.dtype}"
-        if isinstance(scores, Tensor)
-        else f"a {type(output).__name__}"
-    )
-    raise NetworkError(
-        f"This module returns {what}; a classifier of pictures returns scores, a floating-point tensor of shape (N, "
-        "classes). Wrap the module in one that returns the scores to be explained."
-    )

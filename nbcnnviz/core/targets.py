@@ -70,8 +70,8 @@ class ClassScore(_Term):
         """The scalar, summed over the batch."""
         indices = self.indices(trace)
         if len(set(indices)) == 1:
-            return trace.scores[:, indices[0]].sum()
-        return trace.scores[range(len(indices)), list(indices)].sum()
+            return trace.class_scores[:, indices[0]].sum()
+        return trace.class_scores[range(len(indices)), list(indices)].sum()
 
     def indices(self, trace: Trace) -> tuple[int, ...]:
         """The class index for each picture of the trace."""
@@ -143,7 +143,7 @@ def channel_of(trace: Trace, layer: str, channel: int) -> Tensor:
 def as_target(target: TargetLike, trace: Trace) -> Target:
     """The target meant: a class by index or name, a callable as it is, None for each picture's own top class."""
     if target is None:
-        return ClassScore(tuple(trace.scores.argmax(1).tolist()))
+        return ClassScore(tuple(trace.best))
     if isinstance(target, str):
         return ClassScore(target)
     if callable(target):

@@ -21,8 +21,9 @@ from nbcnnviz.core.errors import (
     UnknownOptionError,
 )
 from nbcnnviz.core.grids import arranged, maps_of
+from nbcnnviz.core.heads import scores_of
 from nbcnnviz.core.preprocess import to_pictures
-from nbcnnviz.core.recording import Activation, Recording, scores_of
+from nbcnnviz.core.recording import Activation, Recording
 from nbcnnviz.core.rectifiers import Found, Values, candidates, counterparts, settle
 from nbcnnviz.core.rules import RULES, Governed, Rule, is_rectifier, ruling
 from nbcnnviz.core.targets import TargetLike, as_target, scalar_of
@@ -68,7 +69,7 @@ class Trace:
         self.network = network
         self.input = recording.input
         self.parameters = recording.parameters
-        self._scores = None if recording.output is None else scores_of(recording.output)
+        self._scores = None if recording.output is None else scores_of(recording.output, len(recording.input))
         self._activations = recording.activations
         self._lock = Lock()  # a rule is set on the shared graph: one backward pass at a time
 
@@ -92,7 +93,7 @@ class Trace:
 
     @property
     def scores(self) -> Tensor:
-        """The unnormalised class scores (N, K), part of the graph.
+        """The scores (N, K), part of the graph: logits, before any softmax or sigmoid; see `Network.head`.
 
         Raises
         ------
@@ -158,14 +159,40 @@ class Trace:
         return maps
 
     @cached_property
+    def class_scores(self) -> Tensor:
+        """The score of each class, (N, C), part of the graph: `scores`, but for one logit, which speaks for two classes."""
+        return self.network.head.class_scores(self.scores)
+
+    @cached_property
     def probabilities(self) -> Tensor:
-        """The softmax of the scores, (N, K)."""
-        return self.scores.softmax(1)
+        """The probability of each class, (N, C), as the network has it: by the softmax or the sigmoid of its logits.
+
+        Raises
+        ------
+        MethodNotApplicableError
+            If the network returns values or an embedding.
+        """
+        return self.network.head.probabilities(self.scores)
+
+    @property
+    def best(self) -> list[int]:
+        """The index of each picture's best class.
+
+        Raises
+        ------
+        MethodNotApplicableError
+            If no class is better than another, since the network returns values or an embedding.
+        """
+        return self.network.head.best(self.scores.detach()).tolist()
 
     def top(self, k: int = 5, picture: int = 0) -> list[tuple[int, str, float]]:
-        """The ``k`` most probable classes of one picture of the batch: (index, name, probability), best first."""
-        values, indices = self.probabilities[picture].detach().topk(min(k, self.scores.shape[1]))
-        return [(i, self.network.classes[i], p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]
+        """The ``k`` most probable classes of one picture of the batch: (index, name, probability), best first.
+
+        Of a binary network of which one class has a name, or none, that class comes first. Of a regression network: the
+        values in their order. Of an embedding: none.
+        """
+        head, names = self.network.head, self.network.classes
+        return [(i, names[i], p) for i, p in head.top(self.scores.detach()[picture][None], k)]
 
     @property
     def size(self) -> tuple[int, int]:
