@@ -58,22 +58,23 @@ def _weighted(maps: Tensor, weights: Tensor) -> Tensor:
 
 
 def _head(trace: Trace, layer: str) -> Tensor:
-    """The weight (K, C) of the Linear layer that makes the scores from the average of a layer's maps.
+    """The weight (classes, C) of the layer that makes the class scores from the average of a layer's maps.
 
-    Whether the scores are that is a matter of numbers, whatever the modules between are called.
+    It is linear, or a convolution of one place. Which one, if any, is a matter of numbers, whatever is computed between
+    and whichever other heads there are.
     """
-    average = trace.maps(layer).mean((2, 3))
-    linear = [n for n, layer_ in trace.network.layers.items() if layer_.kind == "Linear"]
-    if linear:
-        name = linear[-1].partition(":")[0]
-        weight = trace.parameters[f"{name}.weight"].detach()
-        bias = trace.parameters.get(f"{name}.bias")
-        if weight.shape[1] == average.shape[1]:
-            scores = F.linear(average, weight, None if bias is None else bias.detach())
-            if scores.shape == trace.scores.shape:
-                error, size = (scores - trace.scores.detach()).abs().max(), trace.scores.detach().abs().max()
-                if error <= torch.finfo(scores.dtype).eps ** 0.5 * size:
-                    return weight
+    average, scores = trace.maps(layer).mean((2, 3)), trace.scores.detach()
+    for called, made in reversed(trace.network.layers.items()):
+        name = called.partition(":")[0]
+        weight, bias = (trace.parameters.get(f"{name}.{part}") for part in ("weight", "bias"))
+        if made.kind not in ("Linear", "Conv2d") or weight is None or weight.shape[2:].numel() != 1:
+            continue
+        matrix = weight.detach().flatten(1)
+        if matrix.shape != (scores.shape[1], average.shape[1]):
+            continue
+        error = (F.linear(average, matrix, None if bias is None else bias.detach()) - scores).abs().max()
+        if error <= torch.finfo(scores.dtype).eps ** 0.5 * scores.abs().max():
+            return trace.network.head.class_scores(matrix.T).T
     raise MethodNotApplicableError(
         f"CAM needs scores that are one Linear layer over the average of the maps, and from {layer!r} on this network "
         "does something else: choose the last layer before the average, or use Grad-CAM, which is the same there and "

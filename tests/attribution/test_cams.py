@@ -161,9 +161,49 @@ def test_cam_says_where_it_does_not_apply(resnet) -> None:
     module, _ = pair("vgg16")
     with pytest.raises(nv.MethodNotApplicableError, match="Grad-CAM"):
         nv.attribute(nv.Network(module, size=64), torch.randn(1, 3, 64, 64), method="cam", target=0)
-    bounded = nn.Sequential(*toys.classic(), nn.Sigmoid())
+    bounded = nn.Sequential(*toys.classic(), nn.Tanh())
     with pytest.raises(nv.MethodNotApplicableError, match="CAM needs scores"):
         nv.attribute(nv.Network(bounded, size=12), torch.randn(1, 3, 12, 12), method="cam", target=0)
+
+
+class Heads(nn.Module):
+    """A classifier, and an auxiliary head of the same shape that is computed after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.aux = toys.classic(), nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        pooled = self.body[:-1](x)
+        return self.body[-1](pooled), self.aux(pooled)
+
+
+def convolutional() -> nn.Sequential:
+    return nn.Sequential(*toys.classic()[:6], nn.Conv2d(8, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+@pytest.mark.parametrize(
+    ("module", "maps", "head", "target", "row", "sign"),
+    [
+        (Heads(), "body.5", "body.8", 1, 1, 1),
+        (convolutional(), "5", "6", 1, 1, 1),
+        (nn.Sequential(*toys.classic(), nn.Sigmoid()), "5", "8", 1, 1, 1),
+        (nn.Sequential(*toys.classic(), nn.Softmax(1)), "5", "8", 1, 1, 1),
+        (toys.classic(classes=1), "5", "8", "positive", 0, 1),
+        (toys.classic(classes=1), "5", "8", "negative", 0, -1),
+    ],
+    ids=["auxiliary", "convolution", "sigmoid", "softmax", "positive", "negative"],
+)
+def test_cam_finds_the_layer_that_makes_the_scores(module: nn.Module, maps: str, head: str, target, row, sign) -> None:
+    trace = nv.Network(module.eval(), size=12).trace(torch.randn(2, 3, 12, 12))
+    found = nv.attribute(trace, method="cam", target=target, layer=maps).values
+    weight = sign * module.get_submodule(head).weight[row].view(1, -1, 1, 1)
+    expected = (weight * trace[maps]).sum(1, keepdim=True).relu().detach()
+    assert relative_error(found, expected) < 1e-5
+    places = trace[maps].shape[2:].numel()
+    assert (
+        relative_error(found, places * nv.attribute(trace, method="grad_cam", target=target, layer=maps).values) < 1e-4
+    )
 
 
 def test_cam_applies_to_a_linear_layer_without_bias() -> None:
