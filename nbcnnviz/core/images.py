@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -40,7 +41,7 @@ def samples() -> list[str]:
     return list(_SAMPLES)
 
 
-def load_image(source: Any) -> Image.Image:
+def load_image(source: Any, *, bits: int | None = None) -> Image.Image:
     """Open a picture.
 
     Parameters
@@ -48,7 +49,11 @@ def load_image(source: Any) -> Image.Image:
     source
         A sample's name (see `samples`), a path, the bytes of a file, an open file, a ``PIL.Image``, an array of shape
         (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a tensor of shape (H, W) or (C, H, W) with C in 1, 3, 4.
-        Floating-point pixels lie in [0, 1]; integers span their type's range (8 or 16 bits).
+        Floating-point pixels lie in [0, 1].
+    bits
+        How many bits integer pixels of more than 8 have: white is ``2**bits - 1``. Default: the fewest of 8, 10, 12, 14
+        and 16 that hold the largest pixel (cameras and scanners put 12 bits into 16); where those are fewer than 16, a
+        warning says so, since a dark picture of 16 bits looks the same.
 
     Returns
     -------
@@ -58,30 +63,33 @@ def load_image(source: Any) -> Image.Image:
     Raises
     ------
     ImageError
-        If it is no picture, is broken, has no pixels or more than `MAX_PIXELS`, or holds NaN or infinity.
+        If it is no picture, is broken, has no pixels or more than `MAX_PIXELS`, holds NaN or infinity, or integers of
+        more than ``bits``.
     """
+    if bits is not None and not (isinstance(bits, int) and 1 <= bits <= 16):
+        raise ImageError(f"Pixels have 1 to 16 bits, not {bits!r}.")
     if isinstance(source, Image.Image):
-        return _to_rgb(source, "the picture")
+        return _to_rgb(source, "the picture", bits)
     if isinstance(source, torch.Tensor):
-        return _from_array(_channels_last(source.detach().to("cpu")), "the tensor")
+        return _from_array(_channels_last(source.detach().to("cpu")), "the tensor", bits)
     if isinstance(source, np.ndarray):
-        return _from_array(source, "the array")
+        return _from_array(source, "the array", bits)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _open(io.BytesIO(bytes(source)), "the bytes")
+        return _open(io.BytesIO(bytes(source)), "the bytes", bits)
     if isinstance(source, (str, os.PathLike)):
-        return _from_path(source)
+        return _from_path(source, bits)
     if hasattr(source, "read"):
-        return _open(source, "the file")
+        return _open(source, "the file", bits)
     raise ImageError(
         f"A {type(source).__name__} is no picture: give a path, bytes, a PIL image, an array, a tensor or the name of "
         f"a sample ({', '.join(samples())})."
     )
 
 
-def _from_path(source: str | os.PathLike[str]) -> Image.Image:
+def _from_path(source: str | os.PathLike[str], bits: int | None) -> Image.Image:
     if source in _SAMPLES:
         with (files("skimage.data") / _SAMPLES[str(source)]).open("rb") as file:
-            return _open(file, f"the sample {source!r}")
+            return _open(file, f"the sample {source!r}", bits)
     path = _file(source)
     if path is None:
         near = nearest(str(source), samples())
@@ -90,7 +98,7 @@ def _from_path(source: str | os.PathLike[str]) -> Image.Image:
             + (f", and no sample of that name; nearest sample: {', '.join(near)}." if near else ".")
         )
     with _decoding(f"{path.name!r}"), path.open("rb") as file:
-        return _open(file, f"{path.name!r}")
+        return _open(file, f"{path.name!r}", bits)
 
 
 def _file(source: str | os.PathLike[str]) -> Path | None:
@@ -102,9 +110,9 @@ def _file(source: str | os.PathLike[str]) -> Path | None:
         return None
 
 
-def _open(file: Any, what: str) -> Image.Image:
+def _open(file: Any, what: str, bits: int | None) -> Image.Image:
     with _decoding(what):
-        return _to_rgb(Image.open(file), what)
+        return _to_rgb(Image.open(file), what, bits)
 
 
 @contextmanager
@@ -136,12 +144,12 @@ def _too_large(what: str, size: str = "") -> str:
     return f"{_capital(what)}{size} has more than {MAX_PIXELS // 1_000_000} million pixels: make it smaller first."
 
 
-def _to_rgb(picture: Image.Image, what: str) -> Image.Image:
+def _to_rgb(picture: Image.Image, what: str, bits: int | None) -> Image.Image:
     _check_size(picture.size, what)
     with _decoding(what):  # a picture that is open is not yet read
         picture = ImageOps.exif_transpose(picture)
         if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-            return _from_array(_deep_pixels(picture), what)
+            return _from_array(_deep_pixels(picture), what, bits)
         if picture.has_transparency_data:
             picture = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
@@ -153,8 +161,7 @@ def _deep_pixels(picture: Image.Image) -> np.ndarray:
     pixels = np.asarray(picture)
     if picture.mode == "I":
         deepest = int(pixels.max(initial=0))
-        kind = np.uint8 if deepest < 2**8 else np.uint16
-        return pixels.clip(0).astype(kind) if deepest < 2**16 else pixels.clip(0) / deepest
+        return pixels.clip(0).astype(np.uint16) if deepest < 2**16 else pixels.clip(0) / deepest
     return pixels
 
 
@@ -164,7 +171,7 @@ def _channels_last(tensor: torch.Tensor) -> np.ndarray:
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def _from_array(pixels: np.ndarray, what: str) -> Image.Image:
+def _from_array(pixels: np.ndarray, what: str, bits: int | None) -> Image.Image:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
@@ -173,17 +180,19 @@ def _from_array(pixels: np.ndarray, what: str) -> Image.Image:
             "(H, W, 3) or (H, W, 4), a tensor's (H, W) or (C, H, W)."
         )
     _check_size((pixels.shape[1], pixels.shape[0]), what)
-    return _to_rgb(Image.fromarray(_to_bytes(pixels, what)), what)
+    return _to_rgb(Image.fromarray(_to_bytes(pixels, what, bits)), what, None)
 
 
-def _to_bytes(pixels: np.ndarray, what: str) -> np.ndarray:
-    """8-bit pixels, from floats in [0, 1] or integers over their type's range."""
+def _to_bytes(pixels: np.ndarray, what: str, bits: int | None) -> np.ndarray:
+    """8-bit pixels, from floats in [0, 1] or integers of some bits."""
+    if bits is not None and pixels.dtype.kind in "iu":
+        return _scaled(pixels, what, bits)
     if pixels.dtype == np.uint8:
         return np.ascontiguousarray(pixels)
     if pixels.dtype == bool:
         return pixels.astype(np.uint8) * 255
     if pixels.dtype == np.uint16:
-        return (pixels // 257).astype(np.uint8)
+        return _scaled(pixels, what, _bits_of(pixels, what))
     if pixels.dtype.kind not in "iuf":
         raise ImageError(
             f"{_capital(what)} holds {pixels.dtype} values: pixels are integers or floating-point numbers."
@@ -201,9 +210,31 @@ def _to_bytes(pixels: np.ndarray, what: str) -> np.ndarray:
     if low < 0 or high > 255:
         raise ImageError(
             f"{_capital(what)} has integer pixels from {low:.0f} to {high:.0f}: they must lie in 0 .. 255, or be "
-            "of type uint16."
+            "of type uint16; or say how many bits they have, load_image(..., bits=12)."
         )
     return pixels.astype(np.uint8)
+
+
+def _bits_of(pixels: np.ndarray, what: str) -> int:
+    """The fewest usual bits that hold the largest pixel; a warning where that is a guess."""
+    deepest = int(pixels.max(initial=0))
+    bits = next(b for b in (8, 10, 12, 14, 16) if deepest < 2**b)
+    if bits < 16 and deepest > 0:
+        warnings.warn(
+            f"{_capital(what)} has pixels of 16 bits up to {deepest} only: taken for {bits} bits, white at {2**bits - 1}. "
+            f"If it is a dark picture of 16 bits, say load_image(..., bits=16); else bits={bits}.",
+            stacklevel=2,
+        )
+    return bits
+
+
+def _scaled(pixels: np.ndarray, what: str, bits: int) -> np.ndarray:
+    """8-bit pixels of integers from 0 to ``2**bits - 1``."""
+    white = 2**bits - 1
+    low, high = int(pixels.min()), int(pixels.max())
+    if low < 0 or high > white:
+        raise ImageError(f"{_capital(what)} has pixels from {low} to {high}, which are more than {bits} bits hold.")
+    return (pixels.astype(np.uint32) * 255 // white).astype(np.uint8)
 
 
 def _capital(what: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -116,7 +117,40 @@ def test_sixteen_bit_pictures_are_scaled_not_clipped(tmp_path: Path) -> None:
     assert wide.mode == "I"
     assert np.abs(pixels(nv.load_image(wide))[0, :, 0] - np.arange(256)).max() <= 1
     narrow = Image.fromarray(np.arange(256, dtype=np.int32).reshape(1, 256))
-    assert (pixels(nv.load_image(narrow))[0, :, 0] == np.arange(256)).all()
+    with pytest.warns(UserWarning, match="taken for 8 bits"):
+        assert (pixels(nv.load_image(narrow))[0, :, 0] == np.arange(256)).all()
+
+
+@pytest.mark.parametrize(("bits", "taken"), [(8, 8), (9, 10), (10, 10), (12, 12), (14, 14)])
+def test_twelve_bits_in_sixteen_are_found_and_said(bits: int, taken: int) -> None:
+    ramp = np.linspace(0, 2**bits - 1, 64).round().astype(np.uint16).reshape(8, 8)
+    told = (
+        rf"up to {2**bits - 1} only: taken for {taken} bits, .* dark picture of 16 bits, say load_image\(..., bits=16\)"
+    )
+    sources = {"array": ramp, "tensor": torch.from_numpy(ramp.astype(np.int32)).to(torch.uint16)}
+    sources |= {format: encoded(Image.fromarray(ramp), format) for format in ("PNG", "TIFF")}
+    expected = ramp.astype(int) * 255 // (2**taken - 1)
+    for name, source in sources.items():
+        with pytest.warns(UserWarning, match=told):
+            assert (pixels(nv.load_image(source))[..., 0] == expected).all(), name
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert (pixels(nv.load_image(source, bits=16))[..., 0] == ramp // 257).all(), name
+            assert (pixels(nv.load_image(source, bits=taken))[..., 0] == expected).all(), name
+
+
+def test_the_bits_said_are_held_to() -> None:
+    wide = np.array([[0, 4096]], np.uint16)
+    with pytest.raises(nv.ImageError, match="from 0 to 4096, which are more than 12 bits hold"):
+        nv.load_image(wide, bits=12)
+    assert pixels(nv.load_image(wide.astype(np.int64) // 2, bits=12))[0, 1, 0] == 2048 * 255 // 4095
+    for wrong in (0, 17, 12.0, "12"):
+        with pytest.raises(nv.ImageError, match="1 to 16 bits"):
+            nv.load_image(wide, bits=wrong)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert pixels(nv.load_image(np.zeros((4, 4), np.uint16))).max() == 0
+        assert pixels(nv.load_image("coffee", bits=12)).max() == pixels(nv.load_image("coffee")).max()
 
 
 def test_floating_point_pictures_lie_between_zero_and_one() -> None:
