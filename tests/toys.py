@@ -129,3 +129,10 @@ class Stateful(nn.Module):
         x = F.batch_norm(x, self.mean, self.variance, training=True)
         noise = torch.randn(6) + F.dropout(torch.ones(6), 0.5, training=True)
         return self.fc(x.mean((2, 3)) + self.average + 0.1 * noise)
+
+
+class BatchCentred(nn.Module):
+    """A normalisation by hand that takes the mean of the batch away."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x.mean((0, 2, 3), keepdim=True)

@@ -234,7 +234,8 @@ def _scaled(pixels: np.ndarray, what: str, bits: int) -> np.ndarray:
     low, high = int(pixels.min()), int(pixels.max())
     if low < 0 or high > white:
         raise ImageError(f"{_capital(what)} has pixels from {low} to {high}, which are more than {bits} bits hold.")
-    return (pixels.astype(np.uint32) * 255 // white).astype(np.uint8)
+    eight: np.ndarray = (pixels.astype(np.uint32) * 255 // white).astype(np.uint8)
+    return eight
 
 
 def _capital(what: str) -> str:

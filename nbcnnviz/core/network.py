@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Iterable
 from functools import cached_property, partial
 from typing import Any
@@ -15,6 +16,7 @@ from nbcnnviz.core.errors import ImageError, NetworkError, UnknownClassError, Un
 from nbcnnviz.core.heads import Classes, check_told
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.layers import Layer, has_channels_last
+from nbcnnviz.core.mixing import mixes_pictures
 from nbcnnviz.core.preprocess import Preprocess, Unprocess, applied, trial
 from nbcnnviz.core.probing import explained, find_head, find_input
 from nbcnnviz.core.recording import Activation, Recorder, Recording
@@ -102,6 +104,7 @@ class Network:
         check_told(scores, unit)
         self.module = module
         self._plain = False  # until a pass has been watched
+        self._mixes: bool | None = None  # until a batch has been traced
         self.name = name or type(unwrapped(module)).__name__
         prepare = None if preprocess is None else partial(applied, preprocess)
         self._call = Call(unwrapped(module), extra, prepare)
@@ -180,12 +183,26 @@ class Network:
             If a picture cannot be read or preprocessed, pictures differ in shape, or the batch holds NaN or infinity.
         NetworkError
             If the module fails on this input; the message holds the module's own.
+
+        Warns
+        -----
+        UserWarning
+            If the scores of one picture of the batch depend on the others.
         """
         for name in layers or ():
             if name not in self.layers:
                 raise self.unknown_layer(name)
         x = self.batch(images)
-        return Trace(self, self._run(x, layers, from_layers=from_layers))
+        recording = self._run(x, layers, from_layers=from_layers)
+        if len(x) > 1 and not from_layers and self._mixes is None:
+            self._mixes = mixes_pictures(recording)
+        if len(x) > 1 and self._mixes:
+            warnings.warn(
+                "The scores of one picture of this batch depend on the other pictures (a normalisation without running "
+                "statistics does that), and so do its gradients: trace the pictures one by one.",
+                stacklevel=2,
+            )
+        return Trace(self, recording)
 
     def again(
         self, layers: Collection[str] | None = (), *, stop: bool = False, channels_last: bool = False

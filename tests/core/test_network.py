@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -371,3 +373,26 @@ def test_a_stream_ends_in_what_attribute_returns(network: nv.Network) -> None:
         frames = list(nv.attribute.stream(trace, method=method, target=1))
         assert [(f.step, f.steps) for f in frames] == [(1, 1)]
         assert torch.equal(frames[-1].values, nv.attribute(trace, method=method, target=1).values)
+
+
+@pytest.mark.parametrize("norm", [lambda: nn.BatchNorm2d(6, track_running_stats=False), toys.BatchCentred])
+def test_a_batch_whose_pictures_mix_is_told(norm) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 6, 3), norm(), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network = nv.Network(module.append(nn.Linear(6, 4)).eval(), size=12)
+    x = torch.randn(3, 3, 12, 12)
+    for question in (network.trace, lambda batch: nv.attribute(network, batch, method="saliency")):
+        with pytest.warns(UserWarning, match=r"depend on the other pictures .* trace the pictures one by one"):
+            question(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert network.trace(x[:1]).scores.shape == (1, 4)
+
+
+@pytest.mark.parametrize("norm", [lambda: nn.BatchNorm2d(6), lambda: nn.GroupNorm(2, 6), lambda: nn.InstanceNorm2d(6)])
+def test_a_batch_whose_pictures_do_not_mix_is_traced(norm) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 6, 3), norm(), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network = nv.Network(module.append(nn.Linear(6, 4)).eval(), size=12)
+    x = torch.randn(3, 3, 12, 12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.allclose(network.trace(x).scores[1], network.trace(x[1:2]).scores[0], atol=1e-6)
