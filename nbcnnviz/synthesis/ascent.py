@@ -23,6 +23,7 @@ from nbcnnviz.core.trace import Trace
 from nbcnnviz.synthesis.canvas import Canvas, Colours
 from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.frame import Frame, Provenance
+from nbcnnviz.synthesis.loading import Loading
 from nbcnnviz.synthesis.objectives import Objective
 from nbcnnviz.synthesis.optimisers import Optimiser
 from nbcnnviz.synthesis.regularisers import edited, penalties
@@ -47,6 +48,10 @@ class Ascent:
         The darkest and the brightest picture allowed, if it is kept within bounds.
     mixed
         Whether the network runs in mixed precision (bfloat16); the picture stays float32.
+    loading
+        How the network gets the picture, if not as it is: as a file that is loaded.
+    finished
+        Whether the last frame's picture is a finished one, whose file the network is to judge.
     """
 
     net: Network
@@ -61,6 +66,8 @@ class Ascent:
     schedule: Schedule
     within: tuple[Tensor, Tensor] | None = None
     mixed: bool = False
+    loading: Loading | None = None
+    finished: bool = True
 
     def __post_init__(self) -> None:
         # On a CPU convolutions are a fifth to a third faster so, kernels too: measured on six networks, whole and in part.
@@ -83,6 +90,8 @@ class Ascent:
             found = self._measure(now, step)
             self._check(found, now, step, last)
             last = self._frame(found, step, provenance)
+            if step == self.steps and self.finished:
+                last.judge()
             yield last
             if step < self.steps:
                 before, now = now, self._settings(step + 1)
@@ -106,7 +115,8 @@ class Ascent:
         with torch.inference_mode(False), torch.enable_grad():
             parameters = self.canvas.parameters = [p.detach().requires_grad_() for p in self.canvas.parameters]
             picture = self.canvas.picture()
-            view = View.draw(now, self.generator).of(picture, self.colours.grey)
+            seen = picture if self.loading is None else self.loading(picture)
+            view = View.draw(now, self.generator).of(seen, self.colours.grey)
             trace = self._trace(view, step)
             scores = self.objective(trace)
             with waking([scores]) if step < now.wake else nullcontext():
@@ -123,7 +133,8 @@ class Ascent:
         values = torch.cat([scores.detach(), numbers]).tolist()  # one wait for the device
         norm, extent, *weighted = values[len(scores) :]
         return _Measured(
-            picture.detach(),
+            seen.detach(),
+            None if self.loading is None else self.colours.eight_bits(picture.detach()),
             tuple(values[: len(scores)]),
             norm,
             extent,
@@ -175,7 +186,10 @@ class Ascent:
             found.logits,
             self.net.classes,
             self.colours,
+            self.net,
+            self.objective,
             provenance,
+            found.file,
         )
 
     def _move(self, found: _Measured, now: Controls, step: int) -> None:
@@ -195,6 +209,7 @@ class _Measured:
     """What one forward and one backward pass found out about a picture."""
 
     picture: Tensor
+    file: Tensor | None
     scores: tuple[float, ...]
     gradient_norm: float
     extent: float

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from nbcnnviz.core.network import Network
@@ -30,10 +32,13 @@ class Colours:
     ----------
     low, high : Tensor
         The input for black and for white, (C, 1, 1).
+    invertible : bool
+        Whether that is known of the preprocess, so that a picture can be made of an input.
     """
 
     def __init__(self, net: Network) -> None:
         channels, black, inverse = net.input_shape[0], net.unprocess.black, net.unprocess.inverse
+        self.invertible = channels == len(black) in (1, 3)
         if channels == len(black) == 3:
             matrix = torch.linalg.inv(inverse)
         elif channels == len(black) == 1:
@@ -58,6 +63,16 @@ class Colours:
     def to_pixels(self, x: Tensor) -> Tensor:
         """Pixels of an input: in [0, 1] where it is within the range of pictures."""
         return self._times(torch.linalg.inv(self._matrix), x - self.low)
+
+    def eight_bits(self, x: Tensor) -> Tensor:
+        """Pixels of an input as a file keeps them, 8 bits each, (N, C, H, W) uint8."""
+        return (self.to_pixels(x.float()).clamp(0, 1) * 255).round().to(torch.uint8)
+
+    def of_picture(self, picture: Image.Image) -> Tensor:
+        """The input for the very pixels of a picture, neither scaled nor cropped, (1, C, H, W)."""
+        array = np.array(picture.convert("L" if len(self.low) == 1 else "RGB"))
+        pixels = torch.from_numpy(array).to(self.low.device).reshape(*array.shape[:2], -1)
+        return self.to_input(pixels.permute(2, 0, 1)[None] / 255)
 
     def _times(self, matrix: Tensor, x: Tensor) -> Tensor:
         if self._each_alone:

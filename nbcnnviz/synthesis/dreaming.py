@@ -76,10 +76,12 @@ def dream(
 
     def octave(start: Tensor, number: int) -> Ascent:
         moved = {step - number * steps: values for step, values in (schedule or {}).items()}
-        return begin(
+        run = begin(
             "dream", net, goal, steps=steps, size=tuple(start.shape[2:]), seed=seed + number, start=start, canvas="pixels",
             optimiser=_MeanAscent(), clip=True, controls=controls, schedule=moved, subject=subject, told=told, origin=image,
         )  # fmt: skip
+        run.finished = False  # it is one octave of the dream
+        return run
 
     return _octaves(picture, octave, octaves, octave_scale, steps)
 
@@ -100,7 +102,10 @@ def _octaves(
                 finished = picture + _resized(change, (height, width))
                 told = _continued(before, frame.provenance, number * steps)
                 step = number * steps + frame.step
-                yield replace(frame, step=step, steps=octaves * steps, input=finished, provenance=told)
+                dreamt = replace(frame, step=step, steps=octaves * steps, input=finished, provenance=told)
+                if step == dreamt.steps:
+                    dreamt.judge()
+                yield dreamt
 
 
 def _continued(before: Provenance | None, now: Provenance, steps: int) -> Provenance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -12,20 +13,24 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nbcnnviz.core.errors import UnknownOptionError
+from nbcnnviz.core.errors import ImageError, UnknownOptionError
 from nbcnnviz.core.network import Network
 from nbcnnviz.synthesis.ascent import Ascent, Schedule
 from nbcnnviz.synthesis.canvas import Colours
 from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.frame import Frame
+from nbcnnviz.synthesis.loading import Loading, medium_of
 from nbcnnviz.synthesis.objectives import Objective, class_score
 from nbcnnviz.synthesis.optimisers import Optimiser, normalised
-from nbcnnviz.synthesis.recipe import begin, named, one_picture, picture_of, recipe, recipes
+from nbcnnviz.synthesis.recipe import begin, named, one_picture, recipe, recipes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Fooled(Frame):
     """A picture on its way to another class, beside the picture that it was.
+
+    ``image`` is the picture that is changed, ``input`` what the network's preprocess makes of it; scores and predictions
+    are those of its file.
 
     Attributes
     ----------
@@ -34,7 +39,7 @@ class Fooled(Frame):
     to : int
         The class wanted.
     done : bool
-        Whether the network predicts that class, also for the picture rounded to 8 bits.
+        Whether the network predicts that class for the picture's file, when it is loaded.
     """
 
     original: Frame = field()
@@ -45,7 +50,7 @@ class Fooled(Frame):
         before, now = self.original.top(1)[0], self.top(1)[0]
         return (
             f"<Fooled {self.step} of {self.steps}: {before[1]} ({before[2]:.0%}) to {now[1]} ({now[2]:.0%}), "
-            f"changed by {self.change_l2:.2%} (L2), {self.change_linf} of 255 at most>"
+            f"changed by {self.change_l2:.2%} (L2), {self.change_linf} of 255 at most{self._as_a_file}>"
         )
 
     @cached_property
@@ -79,6 +84,7 @@ def fool(
     to: int | str | None = None,
     *,
     how: str = "ascent",
+    at: str = "network",
     bound: float = 4,
     start: Any = None,
     steps: int = 40,
@@ -92,8 +98,10 @@ def fool(
     Parameters
     ----------
     image
-        As `load_image` takes it, or a preprocessed (1, C, H, W) tensor. What is changed is the picture as the network
-        sees it, scaled and cropped by its preprocess.
+        As `load_image` takes it, a `Frame`, or a preprocessed (1, C, H, W) tensor. The picture changes in its own pixels,
+        8 bits each, which go through the network's preprocess at every step: what the last frame says is what the network
+        says of its file. A tensor is given the margin that the preprocess crops off; where no file gives the network that
+        tensor (it has another size, or channels that are no colours), the tensor itself is changed.
     to
         The class wanted. Default: the one that the network finds least likely.
     how
@@ -102,14 +110,16 @@ def fool(
         of 255 along the sign of the gradient of the class's log-probability (Goodfellow et al. 2015). ``"pgd"``: many
         such steps, of as many levels as the learning rate says, 0.5 by default, kept within ``bound`` of the original
         (Madry et al. 2018).
+    at
+        The size of the picture that is changed and saved. ``"network"``: the picture scaled as the preprocess scales it, not
+        cropped, so that its pixels are those of the network's input. ``"photograph"``: the picture's own.
     bound
-        The most that a pixel may change, in levels of 255, under the last two. Default: 4.
+        The most that a pixel may change, in levels of 255, under the last two; 1 at least. Default: 4.
     start
         How far the picture has come already, a `Frame` of an earlier run say: the change is counted from ``image`` all
         the same. Default: ``image``.
     steps
-        The most that are taken, one for ``"fgsm"``; the run ends as soon as the class is predicted, also for the picture
-        rounded to 8 bits.
+        The most that are taken, one for ``"fgsm"``; the run ends as soon as the class is predicted.
 
     Returns
     -------
@@ -120,12 +130,19 @@ def fool(
     ------
     UnknownClassError, UnknownOptionError, ImageError
         At once, if something asked for does not exist.
+    MethodNotApplicableError
+        If the network's preprocess does something else than scaling, cropping and normalising.
     """
-    if how not in _STEPS:
-        raise UnknownOptionError(how, _STEPS, f"how is one of {', '.join(_STEPS)}.")
+    for name, value, choices in (("how", how, _STEPS), ("at", at, _SIZES)):
+        if value not in choices:
+            raise UnknownOptionError(value, choices, f"{name} is one of {', '.join(choices)}.")
+    if how != "ascent" and not 1 <= bound < math.inf:
+        raise UnknownOptionError(bound, (), "bound is a number of levels of 255, 1 or more: a file has no finer ones.")
     colours = Colours(net)
-    picture = one_picture(picture_of(net, colours, image))
-    wanted = _least_likely(net, picture) if to is None else net.class_index(to)
+    picture, loading = _medium(net, colours, image, at)
+    wanted = (
+        _least_likely(net, picture if loading is None else loading.load(picture)) if to is None else net.class_index(to)
+    )
     if how == "fgsm":
         steps, settings = min(steps, 1), {"learning_rate": bound} | settings
     elif how == "pgd" and controls is None:
@@ -133,26 +150,29 @@ def fool(
     level = (colours.high - colours.low).abs() / 255
     within = (colours.low.expand_as(picture), colours.high.expand_as(picture))
     if how != "ascent":
-        within = (torch.maximum(within[0], picture - bound * level), torch.minimum(within[1], picture + bound * level))
+        most = math.floor(bound) * level if loading else bound * level  # a file's levels are whole
+        within = (torch.maximum(within[0], picture - most), torch.minimum(within[1], picture + most))
     controls = recipes()["fool"].settle(controls, settings)
     name = net.classes[wanted]
     told: dict[str, Any] = {
         "to": name if net.classes.count(name) == 1 else wanted,
         "how": how,
+        "at": at if at != "network" else None,
         "bound": bound if how != "ascent" else None,
     }
     if start is not None:
         told["start"] = named(start)
 
-    def begun(at: Any, steps: int) -> Ascent:
-        return begin(
+    def begun(beginning: Tensor, steps: int) -> Ascent:
+        run = begin(
             "fool",
             net,
             _log_probability(wanted) if how != "ascent" else class_score(wanted),
             steps=steps,
             seed=seed,
-            start=at,
+            start=beginning,
             canvas="pixels",
+            loading=loading,
             optimiser=_STEPS[how](level, colours.to_pixels(picture).norm()),
             within=within,
             controls=controls,
@@ -161,24 +181,58 @@ def fool(
             told=told,
             origin=image if start is None else start,
         )
+        run.finished = False  # its frames are told of as Fooled
+        return run
 
-    original = None if start is None else next(begun(picture, 0).frames())
-    return _until_done(net, begun(picture if start is None else start, steps).frames(), wanted, original)
+    original, begins_at = None, picture
+    if start is not None:
+        original, begins_at = next(begun(picture, 0).frames()), _begun_from(net, colours, start, at, picture)
+    return _until_done(net, begun(begins_at, steps).frames(), wanted, original)
 
 
 def _until_done(
     net: Network, frames: Generator[Frame, None, None], wanted: int, original: Frame | None
 ) -> Generator[Fooled, None, None]:
-    look = net.again()
     for frame in frames:
         original = original or frame
         done = frame.logits is not None and int(frame.logits.argmax()) == wanted
-        if done:  # as the network has it; and as a file would
-            done = int(look(frame.rounded.input.to(net.dtype)).scores.argmax()) == wanted
         own = {f.name: getattr(frame, f.name) for f in fields(Frame)}
-        yield Fooled(**own, original=original, to=wanted, done=done)
+        if done:  # as the network has it; and as it will have the file
+            logits = net.trace(
+                frame.input if frame.file is not None else frame.rounded.input, layers=()
+            ).scores.detach()
+            done = int(logits.argmax()) == wanted
+            if frame.file is not None:
+                own["logits"] = logits
+        fooled = Fooled(**own, original=original, to=wanted, done=done)
+        if frame.file is None and (done or frame.step == frame.steps):
+            fooled.judge()
+        yield fooled
         if done:
             return
+
+
+def _medium(net: Network, colours: Colours, source: Any, at: str) -> tuple[Tensor, Loading | None]:
+    """The picture that is changed, and how the network gets it."""
+    source = source.image if isinstance(source, Frame) and colours.invertible else source
+    source = source.input if isinstance(source, Frame) else source
+    if isinstance(source, Tensor) and source.ndim == 4:
+        one_picture(source)
+    medium = medium_of(net, colours, source, at == "photograph")
+    return medium.picture, medium.loading
+
+
+def _begun_from(net: Network, colours: Colours, start: Any, at: str, picture: Tensor) -> Tensor:
+    """The picture to begin with, of the size of the one that is changed."""
+    if isinstance(start, Frame) and start.file is not None and start.file.shape == picture.shape:
+        return colours.to_input(start.file.to(picture.device) / 255)
+    begun, _ = _medium(net, colours, start, at)
+    if begun.shape != picture.shape:
+        raise ImageError(
+            f"The picture to start from is {' x '.join(map(str, begun.shape[2:]))}, and the one to be changed "
+            f"{' x '.join(map(str, picture.shape[2:]))}: give pictures of one size."
+        )
+    return begun
 
 
 def _least_likely(net: Network, x: Tensor) -> int:
@@ -210,4 +264,5 @@ class _Sign:
         return [p + rate * self._level * g.sign() for p, g in zip(parameters, gradients, strict=True)]
 
 
+_SIZES = ("network", "photograph")
 _STEPS: dict[str, Callable[[Tensor, Tensor], Optimiser]] = {"ascent": _Share, "fgsm": _Sign, "pgd": _Sign}

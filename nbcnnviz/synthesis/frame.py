@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
+from nbcnnviz.core.errors import NbcnnvizError
+from nbcnnviz.core.images import load_image
+from nbcnnviz.core.network import Network
 from nbcnnviz.core.preprocess import to_pictures
 from nbcnnviz.synthesis.canvas import Colours
 from nbcnnviz.synthesis.controls import Controls
+from nbcnnviz.synthesis.loading import coloured, loaded
+from nbcnnviz.synthesis.objectives import Objective
+from nbcnnviz.synthesis.saved import Saved, saved_as
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,9 @@ class Frame:
         The regularisers that are switched on, weighted.
     logits : Tensor or None
         The class scores (N, K), where the network ran to its end.
+    file : Tensor or None
+        What `save` writes, (N, C, H, W) uint8, where that is not ``input``: the input is then what the network's
+        preprocess makes of it, and ``scores`` and ``logits`` are those of the file.
     provenance : Provenance
         What made it.
     """
@@ -110,10 +121,21 @@ class Frame:
     logits: Tensor | None
     classes: Sequence[str] = field(repr=False)
     colours: Colours = field(repr=False)
+    network: Network = field(repr=False)
+    objective: Objective = field(repr=False)
     provenance: Provenance
+    file: Tensor | None = field(repr=False)
 
     def __repr__(self) -> str:
-        return f"<Frame {self.step} of {self.steps}: {self.provenance.subject}, score {self.score:.4g}>"
+        return (
+            f"<Frame {self.step} of {self.steps}: {self.provenance.subject}, score {self.score:.4g}{self._as_a_file}>"
+        )
+
+    @property
+    def _as_a_file(self) -> str:
+        """What is known of the picture as a file, in words."""
+        known = self.__dict__.get("saved")
+        return "" if known is None else f"; as a file {known.words}"
 
     @property
     def score(self) -> float:
@@ -123,8 +145,9 @@ class Frame:
     @property
     def pixels(self) -> Tensor:
         """The pictures in [0, 1], (N, 3, H, W) float32; channels that are no colours are shown as their mean."""
-        pixels = self.colours.to_pixels(self.input.float()).clamp(0, 1)
-        return pixels if pixels.shape[1] == 3 else pixels.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+        return coloured(
+            self.colours.to_pixels(self.input.float()).clamp(0, 1) if self.file is None else self.file / 255
+        )
 
     @cached_property
     def images(self) -> list[Image.Image]:
@@ -151,7 +174,7 @@ class Frame:
     @property
     def eight_bits(self) -> Tensor:
         """The pictures as a file keeps them: the channels of the input, 8 bits each, (N, C, H, W) uint8."""
-        return (self.colours.to_pixels(self.input.float()).clamp(0, 1) * 255).round().to(torch.uint8)
+        return self.colours.eight_bits(self.input) if self.file is None else self.file
 
     @property
     def rounded(self) -> Frame:
@@ -160,8 +183,20 @@ class Frame:
 
     def of_eight_bits(self, pictures: Tensor) -> Frame:
         """The frame with its pictures made of such `eight_bits`."""
-        x = self.colours.to_input(pictures.to(self.colours.low.device) / 255)
-        return replace(self, input=x, provenance=replace(self.provenance, rounded=True))
+        provenance, pictures = replace(self.provenance, rounded=True), pictures.to(self.colours.low.device)
+        if self.file is not None:
+            return replace(self, input=loaded(self.network, pictures), file=pictures, provenance=provenance)
+        return replace(self, input=self.colours.to_input(pictures / 255), provenance=provenance)
+
+    @cached_property
+    def saved(self) -> Saved | None:
+        """What the network says of the pictures once each is saved without loss (PNG, TIFF, BMP) and loaded again.
+
+        A picture of the network's own size may not go through its preprocess unchanged: many enlarge a picture and crop
+        it. Worked out when it is first asked for, of a run's last frame before it is out. None for a network that takes
+        no pictures.
+        """
+        return saved_as(self.images, self.network, self.objective)
 
     @cached_property
     def probabilities(self) -> Tensor | None:
@@ -175,9 +210,27 @@ class Frame:
         values, indices = self.probabilities[picture].topk(min(k, self.probabilities.shape[1]))
         return [(i, self.classes[i], p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]
 
+    def judge(self) -> None:
+        """Work out `saved`, which the frame then says of itself, unless the network fails on it."""
+        with suppress(NbcnnvizError):
+            _ = self.saved
+
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the picture, in the format that the ending of the name says; several side by side, as in `array`."""
-        Image.fromarray(self.array).save(path)
+        """Write the picture, in the format that the ending of the name says; several side by side, as in `array`.
+
+        PNG, BMP, TIFF and WebP keep every pixel. JPEG and GIF do not: what the network says of such a file may not be what
+        the frame says, and a `UserWarning` tells what it is.
+        """
+        options: dict[str, Any] = {"lossless": True} if str(path).lower().endswith(".webp") else {}
+        Image.fromarray(self.array).save(path, **options)
+        written = load_image(path)
+        if np.array_equal(np.asarray(written), self.array):
+            return
+        words = "."
+        if len(self.input) == 1 and self.saved is not None:
+            found = saved_as([written], self.network, self.objective)
+            words = f": loaded again, it gives {found.words}, a PNG {self.saved.words}." if found else "."
+        warnings.warn(f"{Path(path).name} does not keep the frame's pixels{words} PNG keeps them.", stacklevel=2)
 
     def _repr_png_(self) -> bytes:
         file = io.BytesIO()

@@ -18,6 +18,7 @@ from nbcnnviz.synthesis.ascent import Ascent, Frames, Schedule
 from nbcnnviz.synthesis.canvas import CANVASES, Colours
 from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.frame import Frame, Provenance
+from nbcnnviz.synthesis.loading import Loading
 from nbcnnviz.synthesis.objectives import as_objective
 from nbcnnviz.synthesis.optimisers import OPTIMISERS, Optimiser
 
@@ -111,13 +112,15 @@ def begin(
     subject: str | None = None,
     told: dict[str, Any] | None = None,
     origin: Any = None,
+    loading: Loading | None = None,
     **settings: Any,
 ) -> Ascent:
     """A recipe's run, ready to go; see `nbcnnviz.synthesis.synthesize` for what the options mean.
 
     ``within`` are the darkest and the brightest picture allowed, ``subject`` and ``told`` the arguments by which the
     recipe was called, in words, where they are not the objective and the options here, and ``origin`` what the run
-    starts from, in the caller's eyes, where that is not ``start``.
+    starts from, in the caller's eyes, where that is not ``start``. With ``loading`` the picture is one that is loaded from a
+    file.
     """
     found = _RECIPES[name]
     goal = as_objective(objective)
@@ -163,6 +166,7 @@ def begin(
         schedule or {},
         (colours.low, colours.high) if clip else within,
         mixed,
+        loading,
     )
 
 
