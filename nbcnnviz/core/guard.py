@@ -32,6 +32,9 @@ _DRAWS = frozenset({
 # fmt: on
 
 
+_SET_GRAD_MODE = torch._C._set_grad_enabled
+
+
 class Guard(TorchFunctionMode):
     """Watch a forward pass: call ``before_write(tensor)`` ahead of every in-place call, and undo what must not last.
 
@@ -41,6 +44,13 @@ class Guard(TorchFunctionMode):
         Told of every tensor about to be overwritten.
     own
         The network's parameters and buffers; what is written to them is taken back when the pass ends.
+
+    Attributes
+    ----------
+    idle : bool
+        Whether nothing was done so far that had to be undone, or done otherwise.
+    sets_grad_mode : bool
+        Whether the pass turned gradients on or off itself.
     """
 
     def __init__(self, before_write: Callable[[Tensor], None], own: Iterable[Tensor]) -> None:
@@ -51,9 +61,12 @@ class Guard(TorchFunctionMode):
         self._saved: dict[int, tuple[Tensor, Tensor]] = {}
         self._random_state: tuple[Tensor, list[Tensor]] | None = None
         self._rewrote = False
+        self.sets_grad_mode = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is _SET_GRAD_MODE:
+            self.sets_grad_mode = True
         writes, inplace_at, draws, training_at = _habits(func)
         if draws and training_at is not None:  # dropout that is off draws nothing
             draws = _argument(args, kwargs, "training", training_at)
@@ -74,8 +87,9 @@ class Guard(TorchFunctionMode):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing was done so far that had to be undone, or done otherwise."""
-        return not self._saved and self._random_state is None and not self._rewrote
+        """See the class."""
+        busy = self._saved or self._random_state is not None or self._rewrote or self.sets_grad_mode
+        return not busy
 
     def _keep(self, tensor: Any) -> None:
         if not isinstance(tensor, Tensor):

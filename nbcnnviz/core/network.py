@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nbcnnviz.core.calls import Call
+from nbcnnviz.core.checking import Check, check
 from nbcnnviz.core.errors import ImageError, NetworkError, UnknownClassError, UnknownLayerError
 from nbcnnviz.core.heads import Classes, check_told
 from nbcnnviz.core.images import load_image
@@ -19,7 +20,7 @@ from nbcnnviz.core.layers import Layer, has_channels_last
 from nbcnnviz.core.mixing import mixes_pictures
 from nbcnnviz.core.preprocess import Preprocess, Unprocess, applied, trial
 from nbcnnviz.core.probing import explained, find_head, find_input
-from nbcnnviz.core.recording import Activation, Recorder, Recording
+from nbcnnviz.core.recording import Activation, Habits, Recorder, Recording
 from nbcnnviz.core.replica import unwrapped
 from nbcnnviz.core.trace import Trace
 
@@ -81,6 +82,9 @@ class Network:
         taken unless told otherwise.
     input_shape : tuple[int, int, int]
         (C, H, W) of the input, as the preprocess makes it.
+    unchecked : str or None
+        Why it could not be checked that this package computes what the module computes in evaluation mode, by comparing
+        with a deep copy of it; None if it was, and agreed.
     origin : str or None
         The call of `load_network` that makes the network again, None where none does.
     """
@@ -103,7 +107,7 @@ class Network:
             raise NetworkError(f"A network is made of a torch.nn.Module, not of a {type(module).__name__}.")
         check_told(scores, unit)
         self.module = module
-        self._plain = False  # until a pass has been watched
+        self._habits = Habits()  # until a pass has been watched
         self._mixes: bool | None = None  # until a batch has been traced
         self.name = name or type(unwrapped(module)).__name__
         prepare = None if preprocess is None else partial(applied, preprocess)
@@ -120,7 +124,9 @@ class Network:
                 raise explained(failure, unwrapped(module), extra) from failure.__cause__
             self.preprocess = preprocess
         self.input_shape: tuple[int, int, int] = shape
-        self._plain = recording.plain
+        checked = self._checked(shape)
+        self.unchecked = checked.unchecked
+        self._habits = Habits(recording.plain, recording.sets_grad_mode, checked.cleared)
         self.layers = self._layers_of(recording)
         self.last_maps = self._last_maps(recording)
         self.head, self._call = find_head(
@@ -225,7 +231,13 @@ class Network:
             if name not in self.layers:
                 raise self.unknown_layer(name)
         recorder = Recorder(
-            *(unwrapped(self.module), layers), parameters=False, stop=stop, channels_last=channels_last, call=self._call
+            unwrapped(self.module),
+            layers,
+            parameters=False,
+            stop=stop,
+            habits=self._habits,
+            channels_last=channels_last,
+            call=self._call,
         )
         return lambda x: Trace(self, self._recorded(recorder, x))
 
@@ -299,7 +311,9 @@ class Network:
         differentiable: bool = True,
         from_layers: bool = False,
     ) -> Recording:
-        recorder = Recorder(unwrapped(self.module), layers, from_layers=from_layers, plain=self._plain, call=self._call)
+        recorder = Recorder(
+            *(unwrapped(self.module), layers), from_layers=from_layers, habits=self._habits, call=self._call
+        )
         return self._recorded(recorder, x, differentiable)
 
     def _recorded(self, recorder: Recorder, x: Tensor, differentiable: bool = True) -> Recording:
@@ -316,6 +330,16 @@ class Network:
         """A pass without a graph, by the network's own call or another."""
         recorder = Recorder(unwrapped(self.module), call=call or self._call)
         return self._recorded(recorder, x.to(self.device, self.dtype), differentiable=False)
+
+    def _checked(self, shape: tuple[int, int, int]) -> Check:
+        """Whether the replica computes what the module does, on noise: see `nbcnnviz.core.checking.check`."""
+        noise = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0)).to(self.device, self.dtype)
+        try:
+            return check(unwrapped(self.module), noise, self._call)
+        except NetworkError:
+            raise
+        except Exception as error:  # the user's code may raise anything
+            return Check(f"it fails on noise ({type(error).__name__})")
 
     def _layers_of(self, recording: Recording) -> dict[str, Layer]:
         modules = dict(unwrapped(self.module).named_modules())

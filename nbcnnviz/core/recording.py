@@ -40,7 +40,7 @@ class Recording:
     """A forward pass: the leaf it started from, its output, and the layers it went through, in order of return.
 
     The output is None where the pass stopped before it. ``plain`` says that the pass did nothing that the guard had to
-    undo or to do otherwise.
+    undo or to do otherwise, ``sets_grad_mode`` that it turned gradients on or off itself.
     """
 
     input: Tensor
@@ -48,6 +48,30 @@ class Recording:
     activations: Mapping[str, Activation]
     parameters: Mapping[str, Tensor]
     plain: bool
+    sets_grad_mode: bool = False
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What was found out about a module, so that its passes can be quicker, or have to be run otherwise.
+
+    Attributes
+    ----------
+    plain
+        Whether it does nothing that the guard would undo. Where no layer's output needs it either, the guard is left
+        out: it takes some microseconds a call.
+    sets_grad_mode
+        Whether it turns gradients on or off itself.
+    cleared
+        See `nbcnnviz.core.replica.Replica`.
+    """
+
+    plain: bool = False
+    sets_grad_mode: bool = False
+    cleared: frozenset[tuple[str, str]] = frozenset()
+
+
+_UNKNOWN = Habits()
 
 
 class Recorder:
@@ -65,9 +89,8 @@ class Recorder:
         Whether to end the pass as soon as the last of ``layers`` has returned; the recording then has no output.
     from_layers
         Whether the graph begins at the first of ``layers`` to return, and what comes before it has none.
-    plain
-        Whether the module is known to do nothing that the guard would undo. Where no layer's output needs it either, it
-        is left out: it takes some microseconds a call.
+    habits
+        What is known of the module.
     channels_last
         Whether the replica's kernels are copies laid out so.
     call
@@ -82,29 +105,32 @@ class Recorder:
         parameters: bool = True,
         stop: bool = False,
         from_layers: bool = False,
-        plain: bool = False,
+        habits: Habits = _UNKNOWN,
         channels_last: bool = False,
         call: Callable[[nn.Module, Tensor], Any] | None = None,
     ) -> None:
         self._call = call or _plainly
         with torch.inference_mode(False):
-            requires_grad = None if from_layers else parameters
-            self._replica = replica = Replica(module, requires_grad, channels_last)
+            # Where gradients are off until the first layer, whether parameters require one does not matter, unless the
+            # module turns them on itself.
+            requires_grad = parameters if not from_layers else False if habits.sets_grad_mode else None
+            self._replica = replica = Replica(module, requires_grad, channels_last, habits.cleared)
         names = None if layers is None else {called.partition(":")[0] for called in layers}
         self._kept = [(n, m) for n, m in replica.module.named_modules() if n and (names is None or n in names)]
         self._layers, self._stop = frozenset(layers or ()), stop
-        self._from_layers = from_layers
+        self._from_layers, self._always_on = from_layers, habits.sets_grad_mode
         # Of the layer where the graph begins the network gets a copy; nothing can write over what is kept of it.
         one_call = from_layers and len(self._layers) == 1 and not any(":" in name for name in self._layers)
-        self._guarded = not plain or not (one_call or names == set())
+        self._guarded = not habits.plain or not (one_call or names == set())
 
     def __call__(self, x: Tensor, differentiable: bool = True) -> Recording:
         """The forward pass of ``x`` (N, C, H, W), with the autograd graph if it is to be ``differentiable``."""
-        pass_ = _Pass(self._layers, self._stop, self._from_layers and differentiable)
+        pass_ = _Pass(self._layers, self._stop, self._from_layers and differentiable, self._always_on)
         guard = Guard(pass_.before_write, own=self._replica.own()) if self._guarded else None
+        grad_mode = differentiable and (not self._from_layers or self._always_on)
         differentiable = differentiable and not self._from_layers
         # Inference mode would give tensors that autograd refuses, grad mode off a pass without a graph.
-        with torch.inference_mode(False), torch.set_grad_enabled(differentiable), ExitStack() as hooks:
+        with torch.inference_mode(False), torch.set_grad_enabled(grad_mode), ExitStack() as hooks:
             self._replica.renew()
             for name, module in self._kept:
                 hooks.callback(module.register_forward_hook(pass_.hook(name)).remove)
@@ -114,7 +140,14 @@ class Recorder:
                 output = self._call(
                     self._replica.module, leaf.clone()
                 )  # a clone, since a network may write over its input
-        return Recording(leaf, output, pass_.named(), self._replica.parameters, plain=guard is None or guard.idle)
+        return Recording(
+            leaf,
+            output,
+            pass_.named(),
+            self._replica.parameters,
+            plain=guard is None or guard.idle,
+            sets_grad_mode=guard is not None and guard.sets_grad_mode,
+        )
 
 
 def _plainly(module: nn.Module, x: Tensor) -> Any:
@@ -128,19 +161,21 @@ class _Enough(BaseException):
 class _Pass:
     """What the hooks of one forward pass share."""
 
-    def __init__(self, layers: Collection[str], stop: bool, root: bool) -> None:
+    def __init__(self, layers: Collection[str], stop: bool, root: bool, grad_mode_is_set: bool) -> None:
         self._calls: list[tuple[str, Activation]] = []
         self._by_storage: dict[int, list[Activation]] = {}
         self._count: Counter[str] = Counter()
         self._awaited = set(layers) if stop else None
         self._root = root  # whether the graph is still to begin
+        # Whether gradients are off where the module turned them off, and not for want of a beginning.
+        self._grad_mode_is_set = grad_mode_is_set
         self._called_by_number = {called.partition(":")[0] for called in layers if ":" in called}
 
     def hook(self, name: str) -> Any:
         def keep(module: nn.Module, args: Any, output: Any) -> Tensor | None:
             root = None
             if isinstance(output, Tensor) and output.is_floating_point():
-                if self._root:
+                if self._root and (torch.is_grad_enabled() or not self._grad_mode_is_set):
                     self._root = False
                     torch.set_grad_enabled(True)  # until the pass ends: it runs within a context that sets it back
                     output = output.detach().requires_grad_()

@@ -29,22 +29,26 @@ _FLAGS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forwar
 
 def unwrapped(module: nn.Module) -> nn.Module:
     """The module within the wrappers that hide it: ``DataParallel`` and ``torch.compile``."""
-    while True:
-        if isinstance(module, torch.jit.ScriptModule):
-            raise NetworkError(
-                "A TorchScript module hides its layers: give the Python module that it was made from, with its weights."
-            )
-        within = _wrapped(module)
-        if within is None:
-            return module
+    module = through(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise NetworkError(
+            "A TorchScript module hides its layers: give the Python module that it was made from, with its weights."
+        )
+    return module
+
+
+def through(module: nn.Module) -> nn.Module:
+    """As `unwrapped`, whatever is within."""
+    while (within := _wrapped(module)) is not None:
         module = within
+    return module
 
 
 def _wrapped(module: nn.Module) -> nn.Module | None:
     """What a wrapper runs in another way than a plain call; None if ``module`` is no such wrapper."""
     if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         return cast(nn.Module, module.module)
-    return module._modules.get("_orig_mod")
+    return None if isinstance(module, torch.jit.ScriptModule) else module._modules.get("_orig_mod")
 
 
 def replicate(

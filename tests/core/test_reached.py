@@ -416,7 +416,7 @@ class Cached(nn.Module):
         return self.fc((self.conv(x) + bias.view(1, -1, 1, 1)).relu().mean((2, 3)))
 
 
-@pytest.mark.parametrize("state", ["training", "evaluating"])
+@pytest.mark.parametrize("state", ["training", "evaluating", "used", "used without a graph"])
 def test_a_cache_of_evaluation_mode_costs_no_gradient_and_is_never_stale(state: str) -> None:
     module = Cached().train(state == "training")
     if state == "used":
@@ -434,6 +434,18 @@ def test_a_cache_of_evaluation_mode_costs_no_gradient_and_is_never_stale(state: 
     assert torch.allclose(network.trace(X).scores, plain.eval()(X), atol=1e-5)
     assert module.cache.keys() == kept.keys()
     assert all(module.cache[name] is value for name, value in kept.items())
+
+
+def test_a_class_variable_that_leads_to_the_users_modules_is_refused_with_the_parameter() -> None:
+    class Elsewhere(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(_GLOBAL(x).mean((2, 3)))
+
+    module = Elsewhere()
+    global_variable(module)
+    del module.forward
+    with pytest.raises(nv.NetworkError, match=r"'body\.0\.weight'.*reaches"):
+        nv.Network(module, size=8)
 
 
 def test_a_lazy_layer_is_named() -> None:

@@ -1,0 +1,175 @@
+"""Whether a replica computes what its module computes in evaluation mode: found out once, by numbers.
+
+The module itself is not run, since its flags and its state are the user's. What is run is a copy by `copy.deepcopy`, put
+into evaluation mode by its own ``eval()``: another way to the same numbers than the replica's.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from nbcnnviz.core.errors import NetworkError
+from nbcnnviz.core.guard import Guard
+from nbcnnviz.core.heads import scores_of
+from nbcnnviz.core.replica import Replica, through
+
+# By how much scores may differ, relative to the largest: kernels that are chosen otherwise round otherwise.
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
+_COARSE = 5e-2
+_UNKNOWN_MEMORY = 1 << 30
+
+Run = Callable[[nn.Module, Tensor], Any]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found.
+
+    Attributes
+    ----------
+    unchecked
+        Why the numbers could not be compared; None if they were, and agreed.
+    cleared
+        What the module keeps for evaluation mode and throws away when it is put into training: (module's name,
+        attribute). A replica starts without it, since it may be of other weights, and has no graph.
+    """
+
+    unchecked: str | None = None
+    cleared: frozenset[tuple[str, str]] = frozenset()
+
+
+def check(module: nn.Module, x: Tensor, call: Run) -> Check:
+    """Compare the scores of a replica of ``module`` for a batch ``x``, run by ``call(module, x)``, with those of a deep copy.
+
+    Raises
+    ------
+    NetworkError
+        If they differ, or the replica's pass uses a parameter or a buffer of the user's module.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        replica = Replica(module)
+        scores = _scores(replica.module, replica, x, call)
+        if replica.rebound:
+            return Check("it has functions of its own that lead to its modules, which a deep copy would share")
+        try:
+            twin = _twin(module, replica)
+        except Exception as error:
+            return Check(f"it cannot be copied ({type(error).__name__})")
+        if twin is None:
+            return Check("there is not the memory for a copy")
+        try:
+            cleared = _cleared(twin, replica, x, call)
+            twin = _twin(module, replica) if cleared is not None else twin  # that pass may have left state behind
+            assert twin is not None
+            expected = _scores(twin.train().eval(), replica, x, call)
+        except Exception as error:
+            return Check(f"a deep copy of it fails ({type(error).__name__})")
+        if cleared:
+            scores = _scores(Replica(module, cleared=cleared).module, replica, x, call)
+        _compare(scores, expected, module.training)
+    return Check(cleared=frozenset(cleared or ()))
+
+
+def _scores(module: nn.Module, replica: Replica, x: Tensor, call: Run) -> Tensor:
+    """The scores of a replica or a twin; what the pass writes that is the user's is taken back."""
+    with Guard(lambda _: None, own=replica.own()), _Watch(replica.originals) as watch:
+        output = call(module, x.clone())
+    if watch.used is not None:
+        raise NetworkError(
+            f"A forward pass uses the module's own {watch.used!r}, which it reaches through a global or a class variable, "
+            "not through the module: keep what it calls as an attribute of the module."
+        )
+    return scores_of(output, len(x))
+
+
+class _Watch(TorchFunctionMode):
+    """Notes the first of some tensors that a torch call is given."""
+
+    def __init__(self, tensors: Mapping[int, str]) -> None:
+        super().__init__()
+        self._tensors = tensors
+        self.used: str | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self.used is None and getattr(func, "__name__", "") != "__get__":
+            self.used = next((self._tensors[id(a)] for a in (*args, *kwargs.values()) if id(a) in self._tensors), None)
+        return func(*args, **kwargs)
+
+
+def _twin(module: nn.Module, replica: Replica) -> nn.Module | None:
+    """A deep copy of the module; None if there is not the memory for it."""
+    tensors = {t.untyped_storage().data_ptr(): t for t in (*module.parameters(), *module.buffers())}
+    needed: dict[torch.device, int] = {}
+    for tensor in tensors.values():
+        needed[tensor.device] = needed.get(tensor.device, 0) + tensor.nbytes
+    if any(2 * n > free_memory(device) for device, n in needed.items()):
+        return None
+    # Tensors of an old graph, which deepcopy refuses.
+    memo = {id(t): t.detach().clone() for t in replica.other_tensors if not t.is_leaf}
+    twin = copy.deepcopy(module, memo)
+    for submodule in list(twin.modules()):
+        submodule._modules.update({n: through(m) for n, m in submodule._modules.items() if m is not None})
+    return twin.requires_grad_(False)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be had on a device, as far as the system says."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+        if limit.exists() and limit.read_text().strip().isdigit():
+            free = min(free, int(limit.read_text()) - int(used.read_text()))
+        return free
+    except (OSError, ValueError, KeyError, IndexError):  # no Linux
+        return _UNKNOWN_MEMORY
+
+
+def _cleared(twin: nn.Module, replica: Replica, x: Tensor, call: Run) -> set[tuple[str, str]] | None:
+    """Which attributes a pass fills and ``train()`` empties; None if no module has a ``train()`` of its own."""
+    if all(type(m).train is nn.Module.train for m in twin.modules()):
+        return None
+    _scores(twin.train().eval(), replica, x, call)
+    filled = _sizes(twin)
+    emptied = _sizes(twin.train())
+    return {key for key, size in filled.items() if emptied.get(key, 0) < size}
+
+
+def _sizes(module: nn.Module) -> dict[tuple[str, str], int]:
+    """How many entries each container has that a module keeps as an attribute; 1 for a tensor."""
+    return {
+        (name, attribute): 1 if isinstance(value, Tensor) else len(value)
+        for name, submodule in module.named_modules()
+        for attribute, value in submodule.__dict__.items()
+        if not attribute.startswith("_") or isinstance(value, Tensor)
+        if isinstance(value, (list, dict, set, Tensor))
+    }
+
+
+def _compare(found: Tensor, expected: Tensor, training: bool) -> None:
+    if found.shape == expected.shape:
+        difference = float(
+            (found - expected).nan_to_num().abs().max() / expected.nan_to_num().abs().max().clamp(min=1e-12)
+        )
+        same_nan = torch.equal(found.isnan(), expected.isnan())
+        if same_nan and difference <= _TOLERANCE.get(found.dtype, _COARSE):
+            return
+        by = f"by {difference:.2g} of the largest score" if same_nan else "in what is not a number"
+    else:
+        by = f"in shape: {tuple(found.shape)} against {tuple(expected.shape)}"
+    remedy = " Call module.eval() first." if training else ""
+    raise NetworkError(
+        f"What this package computes for the module differs from what it computes itself in evaluation mode ({by}): it "
+        f"keeps modules or state where they cannot be found, or its eval() does more than to set flags.{remedy}"
+    )
