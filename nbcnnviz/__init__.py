@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from nbcnnviz.attribution import Attribution, Method, attribute, methods
+from nbcnnviz.attribution import Attribution, Method, attribute, method, methods
 from nbcnnviz.core.errors import (
+    ArgumentTypeError,
     DeviceUnavailableError,
     ExportError,
     FilterRangeError,
     GradientError,
     ImageError,
     MethodNotApplicableError,
+    NameTakenError,
     NbcnnvizError,
     NetworkError,
+    OptionValueError,
     StaleTraceError,
     SynthesisError,
     UnknownClassError,
@@ -25,8 +28,22 @@ from nbcnnviz.core.errors import (
 from nbcnnviz.core.images import load_image, samples
 from nbcnnviz.core.layers import Layer
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.options import Option, option
 from nbcnnviz.core.preprocess import Preprocess
-from nbcnnviz.core.targets import Channel, ClassScore, LayerEnergy, Unit
+from nbcnnviz.core.targets import (
+    Channel,
+    ClassScore,
+    Combination,
+    Direction,
+    Diversity,
+    Each,
+    Function,
+    LayerEnergy,
+    Likeness,
+    Probability,
+    Target,
+    Unit,
+)
 from nbcnnviz.core.trace import ALL_LAYERS, ALL_PARAMETERS, Trace
 from nbcnnviz.synthesis import (
     class_model,
@@ -47,24 +64,36 @@ __version__ = "0.1.0"
 __all__ = [
     "ALL_LAYERS",
     "ALL_PARAMETERS",
+    "ArgumentTypeError",
     "Attribution",
     "Channel",
     "ClassScore",
+    "Combination",
     "DeviceUnavailableError",
+    "Direction",
+    "Diversity",
+    "Each",
     "ExportError",
     "FilterRangeError",
+    "Function",
     "GradientError",
     "ImageError",
     "Layer",
     "LayerEnergy",
+    "Likeness",
     "Method",
     "MethodNotApplicableError",
+    "NameTakenError",
     "NbcnnvizError",
     "Network",
     "NetworkError",
+    "Option",
+    "OptionValueError",
     "Preprocess",
+    "Probability",
     "StaleTraceError",
     "SynthesisError",
+    "Target",
     "Trace",
     "Unit",
     "UnknownClassError",
@@ -85,8 +114,10 @@ __all__ = [
     "invert",
     "load_image",
     "load_network",
+    "method",
     "methods",
     "networks",
+    "option",
     "recipes",
     "samples",
     "save_film",

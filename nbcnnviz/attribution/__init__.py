@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from nbcnnviz.attribution import cams, gradients  # their methods enter the register
-from nbcnnviz.attribution.method import Method, check_options, find, methods
+from nbcnnviz.attribution.method import Method, checked_options, find, method, methods
 from nbcnnviz.attribution.result import Attribution
-from nbcnnviz.core.errors import MethodNotApplicableError
+from nbcnnviz.core.errors import ArgumentTypeError, MethodNotApplicableError
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.targets import Channel, ClassScore, LayerEnergy, TargetLike, Unit, as_target
+from nbcnnviz.core.targets import Target, TargetLike, as_target, layer_named
 from nbcnnviz.core.trace import Trace
 
 
@@ -37,8 +37,9 @@ class _Attribute:
         method
             A name from `nbcnnviz.methods`.
         target
-            A class index or name, `ClassScore`, `Channel`, `Unit`, `LayerEnergy`, or a function from the trace to a
-            scalar. Default: each picture's own top class.
+            A class index or name, a `Target` such as ``ClassScore("tiger cat") - ClassScore("Egyptian cat")``, or a
+            function from the trace to one number a picture, (N,), or a scalar. A list or a tensor asks something else of
+            each picture. Default: each picture's own top class.
         layer
             Where the map is taken. Default: the input, or for class activation maps the network's last maps.
         **options
@@ -82,43 +83,53 @@ class _Attribute:
         options: dict[str, Any],
     ) -> Iterator[Attribution]:
         chosen = find(method)
-        check_options(chosen, options)
+        options = checked_options(chosen, options)
+        if not isinstance(source, (Network, Trace)):
+            raise ArgumentTypeError(f"attribute takes a Network or a Trace, not a {type(source).__name__}.")
+        network = source if isinstance(source, Network) else source.network
+        asked = None if target is None else as_target(target)
+        if asked is not None:
+            asked.check(network)
+        layer = _where(chosen, network, asked) if layer is None else layer_named(layer)
         if isinstance(source, Trace):
             if image is not None:
-                raise TypeError(
+                raise ArgumentTypeError(
                     "A trace holds its picture already: give attribute a network and a picture, or a trace."
                 )
-            layer = layer or _where(chosen, source.network, target)
             trace = source
-        elif isinstance(source, Network):
-            layer = layer or _where(chosen, source, target)
-            kept = _needed(target, layer)
+        else:
+            kept = _needed(asked, layer)
             from_layers = bool(kept) and layer != "input" and not chosen.needs_input
             trace = source.trace(image, layers=kept, from_layers=from_layers)
-        else:
-            raise TypeError(f"attribute takes a Network or a Trace, not a {type(source).__name__}.")
-        return chosen.run(trace, as_target(target, trace), layer, **options)
+        return chosen.run(trace, as_target(asked, trace), layer, **options)
 
 
-def _where(chosen: Method, network: Network, target: TargetLike) -> str:
+def _where(chosen: Method, network: Network, target: Target | None) -> str:
     """The layer a method looks at unless told: the input, or the last maps that the target depends on."""
     if not chosen.needs_layer:
         return "input"
-    if isinstance(target, (Channel, Unit, LayerEnergy)):
-        return target.layer
+    if target is not None and target.layers and not target.whole:
+        return min(target.layers, key=list(network.layers).index)  # what all of it depends on lies before its first
     if network.last_maps is None:
         raise MethodNotApplicableError(f"{chosen.title} needs a layer that returns maps, and {network.name} has none.")
     return network.last_maps
 
 
-def _needed(target: TargetLike, layer: str) -> set[str] | None:
+def _needed(target: Target | None, layer: str) -> set[str] | None:
     """The layers to keep for one question, so that its forward pass copies no other; None, for all."""
-    layers = {layer} - {"input"}
-    if isinstance(target, (Channel, Unit, LayerEnergy)):
-        return layers | {target.layer}
-    return None if callable(target) and not isinstance(target, ClassScore) else layers
+    layers = frozenset() if target is None else target.layers
+    return None if layers is None else {layer, *layers} - {"input"}
 
 
 attribute = _Attribute()
 
-__all__ = ["Attribution", "Method", "attribute", "cams", "gradients", "methods"]
+__all__ = [
+    "Attribution",
+    "Method",
+    "attribute",
+    "cams",
+    "checked_options",
+    "gradients",
+    "method",
+    "methods",
+]

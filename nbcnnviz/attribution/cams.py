@@ -27,13 +27,13 @@ def cam(trace: Trace, target: Target, layer: str) -> Frames:
         )
     maps, weight = trace.maps(layer), _head(trace, layer)
     classes = weight[list(target.indices(trace))]
-    yield Attribution(_weighted(maps, classes).relu(), "cam", target, layer, trace)
+    yield Attribution(_weighted(maps, classes).relu(), target, layer, trace)
 
 
 @method("Grad-CAM", family="cams", needs_layer=True, cost="B to the layer")
 def grad_cam(trace: Trace, target: Target, layer: str) -> Frames:
     """relu(sum_k mean_ij(g_k) A_k), with g the gradient at the maps A (Selvaraju et al. 2017, equations 1 and 2)."""
-    yield Attribution(_grad_cam(trace, target, layer), "grad_cam", target, layer, trace)
+    yield Attribution(_grad_cam(trace, target, layer), target, layer, trace)
 
 
 @method("Guided Grad-CAM", family="cams", needs_layer=True, needs_input=True, cost="B + B to the layer")
@@ -42,7 +42,7 @@ def guided_grad_cam(trace: Trace, target: Target, layer: str) -> Frames:
     where = _grad_cam(trace, target, layer)
     what, governed = ruled(trace, target, "input", "guided")
     values = what * upscaled(where, trace.size)
-    yield Attribution(values, "guided_grad_cam", target, layer, trace, governed)
+    yield Attribution(values, target, layer, trace, governed)
 
 
 def _grad_cam(trace: Trace, target: Target, layer: str) -> Tensor:

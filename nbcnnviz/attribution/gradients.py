@@ -19,13 +19,13 @@ from nbcnnviz.core.trace import Trace
 def saliency(trace: Trace, target: Target, layer: str) -> Frames:
     """The largest magnitude over channels of the gradient: max_c |dS/dI_c| (Simonyan et al. 2013, section 3)."""
     gradient_ = gradient_at(trace, target, layer)
-    yield Attribution(gradient_.abs().amax(1, keepdim=True), "saliency", target, layer, trace)
+    yield Attribution(gradient_.abs().amax(1, keepdim=True), target, layer, trace)
 
 
 @method("Gradient (signed)", family="gradients", cost="B")
 def gradient(trace: Trace, target: Target, layer: str) -> Frames:
     """The gradient itself, dS/dI, with its sign and channels."""
-    yield Attribution(gradient_at(trace, target, layer), "gradient", target, layer, trace)
+    yield Attribution(gradient_at(trace, target, layer), target, layer, trace)
 
 
 @method("Input x gradient", family="gradients", cost="B")
@@ -33,14 +33,14 @@ def input_x_gradient(trace: Trace, target: Target, layer: str) -> Frames:
     """The input (or the layer's output) times its gradient, elementwise (Shrikumar et al. 2016)."""
     gradient_ = gradient_at(trace, target, layer)
     values = (trace.input.detach() if layer == "input" else trace.maps(layer)) * gradient_
-    yield Attribution(values, "input_x_gradient", target, layer, trace)
+    yield Attribution(values, target, layer, trace)
 
 
 @method("Guided backprop", family="gradients", cost="B")
 def guided_backprop(trace: Trace, target: Target, layer: str) -> Frames:
     """The gradient, each rectifier passing on only what is positive: relu(g) f'(x) (Springenberg et al. 2014)."""
     values, governed = ruled(trace, target, layer, "guided")
-    yield Attribution(values, "guided_backprop", target, layer, trace, governed)
+    yield Attribution(values, target, layer, trace, governed)
 
 
 @method("Deconvnet", family="gradients", cost="B")
@@ -50,7 +50,7 @@ def deconvnet(trace: Trace, target: Target, layer: str) -> Frames:
     Zeiler & Fergus 2014, section 2.1. The switches are those of this picture's forward pass.
     """
     values, governed = ruled(trace, target, layer, "deconvnet")
-    yield Attribution(values, "deconvnet", target, layer, trace, governed)
+    yield Attribution(values, target, layer, trace, governed)
 
 
 def ruled(trace: Trace, target: Target, layer: str, rule: Rule) -> tuple[Tensor, int]:

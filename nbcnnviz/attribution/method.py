@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace as changed
+from typing import TYPE_CHECKING, Any
 
 from nbcnnviz.attribution.result import Attribution
-from nbcnnviz.core.errors import UnknownMethodError, UnknownOptionError
+from nbcnnviz.core.errors import NameTakenError, UnknownMethodError
+from nbcnnviz.core.options import Option, checked, declared
+
+if TYPE_CHECKING:
+    from nbcnnviz.core.trace import Trace
 
 Frames = Iterator[Attribution]
+Passes = Callable[[Mapping[str, Any], "Trace"], float]
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,10 @@ class Method:
     run
         The generator itself, ``run(trace, target, layer, **options)``.
     options
-        Names and defaults of its own options.
+        Its own options by name: default, range, help.
+    passes
+        ``passes(options, trace)``: how many forward passes its run is worth, given the values of all options, where the
+        method says so.
     """
 
     name: str
@@ -47,26 +57,82 @@ class Method:
     cost: str
     doc: str
     run: Callable[..., Frames]
-    options: dict[str, Any]
+    options: dict[str, Option]
+    passes: Passes | None = None
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The value of each option unless given."""
+        return {name: option.default for name, option in self.options.items()}
 
 
 _METHODS: dict[str, Method] = {}
 
 
 def method(
-    title: str, *, family: str, needs_layer: bool = False, needs_input: bool = False, cost: str
+    title: str,
+    *,
+    family: str,
+    needs_layer: bool = False,
+    needs_input: bool = False,
+    cost: str,
+    passes: Passes | None = None,
+    replace: bool = False,
 ) -> Callable[[Callable[..., Frames]], Any]:
-    """Enter a generator of frames among the methods, under its own name."""
+    """Enter a generator of frames among the methods, under its own name.
 
-    def enter(run: Callable[..., Frames]) -> Callable[..., Frames]:
-        options = {p.name: p.default for p in inspect.signature(run).parameters.values() if p.kind is p.KEYWORD_ONLY}
-        name = run.__name__
+    The frames it yields get the method's name, whatever they were called, and its options, the keyword-only parameters,
+    their defaults. The function of one module may be defined again, as a notebook's cell does that is run again.
+
+    Parameters
+    ----------
+    title, family, needs_layer, needs_input, cost, passes
+        See `Method`.
+    replace
+        Whether it may take the place of another function's method of the same name.
+
+    Raises
+    ------
+    NameTakenError
+        If another function's method has the name, and ``replace`` is not set.
+    """
+
+    def enter(made: Callable[..., Frames]) -> Callable[..., Frames]:
+        name, options = made.__name__, declared(made)
+        before = _METHODS.get(name)
+        if before is not None and not replace and not _same_function(before.run, made):
+            raise NameTakenError(
+                f"There is a method {name!r} already, {before.title} of {before.run.__module__}: give yours another name, "
+                "or say @method(..., replace=True)."
+            )
+        defaults = {option.name: option.default for option in options.values()}
+
+        @functools.wraps(made)
+        def run(trace: Any, target: Any, layer: str, **given: Any) -> Generator[Attribution, None, None]:
+            frames = made(trace, target, layer, **(defaults | given))
+            try:
+                for frame in frames:
+                    yield _stamped(frame, name)
+            finally:
+                if isinstance(frames, Generator):
+                    frames.close()
+
         _METHODS[name] = Method(
-            name, title, family, needs_layer, needs_input, cost, inspect.getdoc(run) or "", run, options
+            name, title, family, needs_layer, needs_input, cost, inspect.getdoc(made) or "", run, options, passes
         )
         return run
 
     return enter
+
+
+def _same_function(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
+    """Whether two functions are one, defined twice: they have the same place in the same module."""
+    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
+
+
+def _stamped(frame: Attribution, name: str) -> Attribution:
+    """The frame with the method's name."""
+    return frame if frame.method == name else changed(frame, method=name)
 
 
 def methods() -> dict[str, Method]:
@@ -82,9 +148,15 @@ def find(name: str) -> Method:
         raise UnknownMethodError(name, _METHODS) from None
 
 
-def check_options(chosen: Method, options: dict[str, Any]) -> None:
-    """Raise UnknownOptionError for an option that the method does not have."""
-    for name in options:
-        if name not in chosen.options:
-            own = ", ".join(chosen.options) or "none"
-            raise UnknownOptionError(name, chosen.options, f"Options of {chosen.name}: {own}.")
+def checked_options(method: str | Method, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The values given for a method's options, as it takes them.
+
+    Raises
+    ------
+    UnknownMethodError, UnknownOptionError
+        If there is no such method, or the method has no such option.
+    OptionValueError
+        If an option cannot have the value.
+    """
+    chosen = method if isinstance(method, Method) else find(method)
+    return checked(chosen.options, options, chosen.name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from torch import Tensor
 
-from nbcnnviz.core.errors import MethodNotApplicableError
+from nbcnnviz.core.errors import ArgumentTypeError, MethodNotApplicableError
 from nbcnnviz.render import colour_picture, heatmap, overlay, upscaled
 
 if TYPE_CHECKING:
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 # Methods whose maps are gradients of every pixel, with their sign.
 _AS_PICTURES = frozenset({"gradient", "guided_backprop", "deconvnet", "guided_grad_cam"})
 
+_FIELDS = ("target", "layer", "trace", "rectifiers", "step", "steps", "method")
+_DEFAULTS = {"rectifiers": None, "step": 1, "steps": 1, "method": ""}
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, init=False)
 class Attribution:
     """One frame of a method: the map as it stands after ``step`` of ``steps``.
 
@@ -37,8 +40,6 @@ class Attribution:
         (N, 1, h, w) for saliency and the class activation maps; (N, C, H, W) and signed for the others.
     step, steps : int
         How far a method of many passes has come. Exact methods give one frame, 1 of 1.
-    method : str
-        The method's name.
     target : Target
         What was asked about.
     layer : str
@@ -48,16 +49,30 @@ class Attribution:
         names those that it does not.
     trace : Trace
         What it was computed from.
+    method : str
+        The method's name, which the registry fills in.
     """
 
     values: Tensor
-    method: str
     target: Target
     layer: str
     trace: Trace
-    rectifiers: int | None = None
-    step: int = 1
-    steps: int = 1
+    rectifiers: int | None
+    step: int
+    steps: int
+    method: str
+
+    def __init__(self, values: Tensor, *args: Any, **given: Any) -> None:
+        # ``Attribution(values, target, layer, trace, rectifiers, step, steps, method)``; a method of yore puts its name
+        # second.
+        names = list(_FIELDS)
+        if args and isinstance(args[0], str):
+            names = ["method", *names[:-1]]
+        given = _DEFAULTS | dict(zip(names, args, strict=False)) | {"values": values} | given
+        if missing := {*_FIELDS} - {*given}:
+            raise ArgumentTypeError(f"An Attribution needs {', '.join(n for n in _FIELDS if n in missing)} too.")
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.values.shape))
@@ -100,9 +115,7 @@ class Attribution:
     @cached_property
     def caption(self) -> str:
         """What the map explains, in words."""
-        from nbcnnviz.core.targets import describe
-
-        return describe(self.target, self.trace)
+        return self.target.describe(self.trace.network)
 
     @cached_property
     def signed(self) -> bool:

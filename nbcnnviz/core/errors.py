@@ -11,6 +11,10 @@ class NbcnnvizError(Exception):
     """The parent of every error this package raises on purpose."""
 
 
+class ArgumentTypeError(NbcnnvizError, TypeError):
+    """An argument is of a type that cannot be meant."""
+
+
 class ImageError(NbcnnvizError, ValueError):
     """The picture cannot be read, or cannot be given to this network."""
 
@@ -79,6 +83,25 @@ class UnknownOptionError(UnknownNameError):
     """The method has no option of this name, or the option no such value."""
 
     kind = "option"
+
+
+class OptionValueError(UnknownOptionError, ValueError):
+    """The option has no such value; the message says what it can be.
+
+    Attributes
+    ----------
+    name : str
+        The option.
+    """
+
+    def __init__(self, message: str, name: str = "") -> None:
+        Exception.__init__(self, message)
+        self.name = name
+        self.near: list[str] = []
+
+
+class NameTakenError(NbcnnvizError, ValueError):
+    """Another method or recipe goes by this name already."""
 
 
 class FilterRangeError(NbcnnvizError, IndexError):

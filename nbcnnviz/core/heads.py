@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nbcnnviz.core.errors import MethodNotApplicableError, NetworkError, UnknownOptionError
@@ -74,6 +75,10 @@ class Head:
         """
         return scores.softmax(1)
 
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """The natural logarithm of `probabilities`, (N, C), exact where they are small."""
+        return scores.log_softmax(1)
+
     def top(self, scores: Tensor, k: int) -> list[tuple[int, float]]:
         """Of one picture's scores (1, K) the ``k`` most probable classes, (index, probability), best first."""
         values = self.probabilities(scores.detach())[0]
@@ -128,6 +133,12 @@ class Probabilities(Head):
             return scores.softmax(1)
         return scores.exp() if self.logarithms else scores
 
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """See `Head.log_probabilities`."""
+        if self.behind:
+            return scores.log_softmax(1)
+        return scores if self.logarithms else scores.log()
+
 
 @dataclass(frozen=True)
 class Binary(Head):
@@ -168,6 +179,10 @@ class Binary(Head):
         """See `Head.probabilities`."""
         return self.class_scores(scores).sigmoid()
 
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """See `Head.log_probabilities`."""
+        return F.logsigmoid(self.class_scores(scores))
+
     def top(self, scores: Tensor, k: int) -> list[tuple[int, float]]:
         """Both classes, the likelier first; where only one was named, or none, that one first."""
         values = self.probabilities(scores.detach())[0].tolist()
@@ -190,6 +205,10 @@ class Multilabel(Head):
         """See `Head.probabilities`."""
         return scores.sigmoid()
 
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """See `Head.log_probabilities`."""
+        return F.logsigmoid(scores)
+
 
 @dataclass(frozen=True)
 class Regression(Head):
@@ -208,6 +227,10 @@ class Regression(Head):
     def probabilities(self, scores: Tensor) -> Tensor:
         """See `Head.probabilities`."""
         raise MethodNotApplicableError("A regression network returns values: they have no probabilities.")
+
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """See `Head.log_probabilities`."""
+        return self.probabilities(scores)
 
     def top(self, scores: Tensor, k: int) -> list[tuple[int, float]]:
         """The first ``k`` values, in their order."""
@@ -243,6 +266,10 @@ class Embedding(Head):
     def probabilities(self, scores: Tensor) -> Tensor:
         """See `Head.probabilities`."""
         raise MethodNotApplicableError("An embedding has no classes, and so no probabilities.")
+
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """See `Head.log_probabilities`."""
+        return self.probabilities(scores)
 
     def top(self, scores: Tensor, k: int) -> list[tuple[int, float]]:
         """None: an embedding has no classes."""

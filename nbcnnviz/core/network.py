@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Callable, Collection, Iterable
 from functools import cached_property, partial
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from nbcnnviz.core.calls import Call
 from nbcnnviz.core.checking import Check, check
-from nbcnnviz.core.errors import ImageError, NetworkError, UnknownClassError, UnknownLayerError
+from nbcnnviz.core.errors import ArgumentTypeError, ImageError, NetworkError, UnknownClassError, UnknownLayerError
 from nbcnnviz.core.heads import Classes, check_told
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.layers import Layer, has_channels_last
@@ -195,9 +196,7 @@ class Network:
         UserWarning
             If the scores of one picture of the batch depend on the others.
         """
-        for name in layers or ():
-            if name not in self.layers:
-                raise self.unknown_layer(name)
+        self._check_layers(layers)
         x = self.batch(images)
         recording = self._run(x, layers, from_layers=from_layers)
         if len(x) > 1 and not from_layers and self._mixes is None:
@@ -227,9 +226,7 @@ class Network:
             Whether the replica has a copy of the kernels, as they are now, in the layout that suits a batch of that
             memory format. Worth it for many passes on a CPU.
         """
-        for name in layers or ():
-            if name not in self.layers:
-                raise self.unknown_layer(name)
+        self._check_layers(layers)
         recorder = Recorder(
             unwrapped(self.module),
             layers,
@@ -280,6 +277,10 @@ class Network:
                 return found[0]
             raise UnknownClassError(name, self.classes)
         count = len(self.classes)
+        try:
+            name = operator.index(name)
+        except TypeError:
+            raise UnknownClassError(name, (), f"A class is an index, 0 to {count - 1}, or a name.") from None
         if not -count <= name < count:
             raise UnknownClassError(name, (), f"There are {count} classes, 0 to {count - 1}.")
         return name % count
@@ -299,6 +300,13 @@ class Network:
                 "A module has this name, but a forward pass does not call it, or gets no tensor of real numbers.",
             )
         return UnknownLayerError(name, choices)
+
+    def _check_layers(self, layers: Collection[str] | None) -> None:
+        if layers is not None and (isinstance(layers, str) or not isinstance(layers, Collection)):
+            raise ArgumentTypeError(f"layers is a list of names, or None for all: not {layers!r}.")
+        for name in layers or ():
+            if not isinstance(name, str) or name not in self.layers:
+                raise self.unknown_layer(name)
 
     def is_channels_last(self, layer: str) -> bool:
         """Whether a layer returns (N, h, w, C) instead of (N, C, h, w)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import cached_property
 from threading import Lock
@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from nbcnnviz.core.errors import (
+    ArgumentTypeError,
+    FilterRangeError,
     GradientError,
     MethodNotApplicableError,
     NbcnnvizError,
@@ -26,7 +28,7 @@ from nbcnnviz.core.preprocess import to_pictures
 from nbcnnviz.core.recording import Activation, Recording
 from nbcnnviz.core.rectifiers import Found, Values, candidates, counterparts, settle
 from nbcnnviz.core.rules import RULES, Governed, Rule, is_rectifier, ruling
-from nbcnnviz.core.targets import TargetLike, as_target, scalar_of
+from nbcnnviz.core.targets import TargetLike, as_target, scores_of_target, whole_number
 
 if TYPE_CHECKING:
     from nbcnnviz.core.network import Network
@@ -174,6 +176,11 @@ class Trace:
         """
         return self.network.head.probabilities(self.scores)
 
+    @cached_property
+    def log_probabilities(self) -> Tensor:
+        """The natural logarithm of `probabilities`, (N, C), exact where they are small."""
+        return self.network.head.log_probabilities(self.scores)
+
     @property
     def best(self) -> list[int]:
         """The index of each picture's best class.
@@ -191,6 +198,10 @@ class Trace:
         Of a binary network of which one class has a name, or none, that class comes first. Of a regression network: the
         values in their order. Of an embedding: none.
         """
+        k = whole_number("The number of classes", k, at_least=1)
+        picture = whole_number("A picture of the batch", picture)
+        if not -len(self) <= picture < len(self):
+            raise FilterRangeError(f"The trace has {len(self)} pictures, 0 to {len(self) - 1}: there is no {picture}.")
         head, names = self.network.head, self.network.classes
         return [(i, names[i], p) for i, p in head.top(self.scores.detach()[picture][None], k)]
 
@@ -213,13 +224,14 @@ class Trace:
     def gradient(
         self, of: TargetLike = None, wrt: str | Sequence[str] | Every = "input", rule: Rule = "gradient"
     ) -> Tensor | dict[str, Tensor]:
-        """The gradient of a scalar of this trace with respect to its input, layers or parameters, in one pass.
+        """The gradient of a target, summed over the pictures, with respect to its input, layers or parameters, in one pass.
 
         Parameters
         ----------
         of
-            A class index or name, a target (`ClassScore`, `Channel`, `Unit`, `LayerEnergy`), or a function from the
-            trace to a scalar tensor. Default: each picture's own top class.
+            A class index or name, a `Target` (`ClassScore`, `Channel`, `Unit`, `LayerEnergy`, sums of them ...), or a
+            function from the trace to one number a picture, (N,), or a scalar. A list or a tensor asks something else of
+            each picture. Default: each picture's own top class.
         wrt
             ``"input"``, a layer's name or a parameter's name; or a list of such names; or `ALL_LAYERS`,
             `ALL_PARAMETERS` or `EVERYTHING`, which leave out what the target does not depend on.
@@ -234,7 +246,7 @@ class Trace:
         Raises
         ------
         GradientError
-            If the target is no differentiable scalar, does not depend on what is asked for, or the network's weights
+            If the target is not differentiable, does not depend on what is asked for, or the network's weights
             changed since the trace was made.
         UnknownLayerError, UnknownClassError, FilterRangeError
             If a name or an index is not the network's.
@@ -246,6 +258,10 @@ class Trace:
         self, of: TargetLike = None, wrt: str | Sequence[str] | Every = "input", rule: Rule = "gradient"
     ) -> tuple[Any, int]:
         """As `gradient`, with the number of rectifiers that the rule governed on the way."""
+        if not isinstance(wrt, (str, Every)) and not isinstance(wrt, Collection):
+            raise ArgumentTypeError(
+                f"wrt is 'input', the name of a layer or a parameter, a list of names, or ALL_LAYERS: not {wrt!r}."
+            )
         names = [wrt] if isinstance(wrt, str) else self._every(wrt) if isinstance(wrt, Every) else list(wrt)
         grads, governed = self.backward(of, [self._source(name) for name in names], rule)
         found = {name: grad for name, grad in zip(names, grads, strict=True) if grad is not None}
@@ -266,7 +282,7 @@ class Trace:
         if rule not in RULES:
             raise UnknownOptionError(rule, RULES, f"The rules are {', '.join(RULES)}.")
         with torch.inference_mode(False), torch.enable_grad():
-            scalar = scalar_of(as_target(of, self), self)
+            scalar = scores_of_target(as_target(of, self), self).sum()
         found = None if rule == "gradient" else self._handwritten
         with self._lock, ruling(rule, [scalar], found) as met:
             try:

@@ -13,8 +13,7 @@ from weakref import WeakValueDictionary
 import traitlets as t
 from PIL import Image
 
-from nbcnnviz.attribution import methods
-from nbcnnviz.attribution.method import check_options
+from nbcnnviz.attribution import checked_options, methods
 from nbcnnviz.core.errors import (
     FilterRangeError,
     ImageError,
@@ -261,8 +260,7 @@ class Selection(t.HasTraits):
 
     @t.validate("options")
     def _known_options(self, proposal: t.Bunch) -> dict[str, Any]:
-        check_options(methods()[self.method], proposal.value)
-        return dict(proposal.value)
+        return checked_options(self.method, proposal.value)
 
     # What a change brings with it.
 

@@ -19,12 +19,12 @@ from torch import Tensor
 from nbcnnviz.core.errors import ImageError, NetworkError, SynthesisError
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.rules import waking
+from nbcnnviz.core.targets import Target, scores_of_target
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.synthesis.canvas import Canvas, Colours
 from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.frame import Frame, Provenance
 from nbcnnviz.synthesis.loading import Loading
-from nbcnnviz.synthesis.objectives import Objective
 from nbcnnviz.synthesis.optimisers import Optimiser
 from nbcnnviz.synthesis.regularisers import edited, penalties
 from nbcnnviz.synthesis.transforms import View
@@ -55,7 +55,7 @@ class Ascent:
     """
 
     net: Network
-    objective: Objective
+    objective: Target
     canvas: Canvas
     colours: Colours
     optimiser: Optimiser
@@ -118,7 +118,7 @@ class Ascent:
             seen = picture if self.loading is None else self.loading(picture)
             view = View.draw(now, self.generator).of(seen, self.colours.grey)
             trace = self._trace(view, step)
-            scores = self.objective(trace)
+            scores = scores_of_target(self.objective, trace).float()
             with waking([scores]) if step < now.wake else nullcontext():
                 gradient = torch.autograd.grad(scores.sum(), trace.input)[0].float()
             contribution = None

@@ -14,11 +14,11 @@ from torch import Tensor
 from nbcnnviz.core.errors import MethodNotApplicableError, UnknownOptionError
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.targets import LayerEnergy, TargetLike, as_target
 from nbcnnviz.synthesis.ascent import Ascent, Frames, Schedule
 from nbcnnviz.synthesis.canvas import Colours
 from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.frame import Frame, Provenance
-from nbcnnviz.synthesis.objectives import ObjectiveLike, as_objective, layer_energy
 from nbcnnviz.synthesis.recipe import Size, Words, begin, named, picture_of, recipe, recipes
 
 LARGEST = 448
@@ -29,7 +29,7 @@ LARGEST = 448
 def dream(
     net: Network,
     image: Any = "chelsea",
-    layer: str | ObjectiveLike | None = None,
+    layer: str | TargetLike = None,
     *,
     octaves: int = 4,
     octave_scale: float = 1.4,
@@ -65,7 +65,7 @@ def dream(
     Generator[Frame]
         Frames of the finished size, the last of each octave the sharper.
     """
-    goal = layer_energy(layer or middle(net)) if layer is None or isinstance(layer, str) else as_objective(layer)
+    goal = LayerEnergy(layer or middle(net)) if layer is None or isinstance(layer, str) else as_target(layer)
     goal.check(net)
     colours = Colours(net)
     picture = picture_of(net, colours, image, size or _own_size(image))

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from nbcnnviz.core.errors import ImageError, UnknownOptionError
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.targets import ClassScore, Probability
 from nbcnnviz.synthesis.ascent import Ascent, Schedule
 from nbcnnviz.synthesis.canvas import Colours
 from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.frame import Frame
 from nbcnnviz.synthesis.loading import Loading, medium_of
-from nbcnnviz.synthesis.objectives import Objective, class_score
 from nbcnnviz.synthesis.optimisers import Optimiser, normalised
 from nbcnnviz.synthesis.recipe import begin, named, one_picture, recipe, recipes
 
@@ -167,7 +167,7 @@ def fool(
         run = begin(
             "fool",
             net,
-            _log_probability(wanted) if how != "ascent" else class_score(wanted),
+            Probability(wanted, log=True) if how != "ascent" else ClassScore(wanted),
             steps=steps,
             seed=seed,
             start=beginning,
@@ -237,10 +237,6 @@ def _begun_from(net: Network, colours: Colours, start: Any, at: str, picture: Te
 
 def _least_likely(net: Network, x: Tensor) -> int:
     return int(net.again()(x.to(net.dtype)).scores.argmin())
-
-
-def _log_probability(index: int) -> Objective:
-    return Objective(lambda t: t.scores.log_softmax(1)[:, index], f"log_probability({index})", classes={index})
 
 
 class _Share:

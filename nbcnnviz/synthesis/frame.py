@@ -21,10 +21,10 @@ from nbcnnviz.core.errors import NbcnnvizError
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.preprocess import to_pictures
+from nbcnnviz.core.targets import Target
 from nbcnnviz.synthesis.canvas import Colours
 from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.loading import coloured, loaded
-from nbcnnviz.synthesis.objectives import Objective
 from nbcnnviz.synthesis.saved import Saved, saved_as
 
 
@@ -67,7 +67,7 @@ class Provenance:
     @property
     def code(self) -> str:
         """Python that makes the run again, where ``net`` is the network and ``image`` the picture it started from."""
-        return "\n".join(["from nbcnnviz.synthesis import *", "", *self._lines()])
+        return "\n".join(["import nbcnnviz as nv", "", *self._lines()])
 
     def _lines(self) -> list[str]:
         lines = []
@@ -80,7 +80,7 @@ class Provenance:
         if self.changes:
             given["schedule"] = dict(self.changes)
         options = "".join(f", {name}={value!r}" for name, value in given.items())
-        return [*lines, f"frames = {self.recipe}(net, {self.subject}{options})"]
+        return [*lines, f"frames = nv.{self.recipe}(net, {self.subject}{options})"]
 
     def found(self, step: int) -> str:
         """The expression for a frame of ``frames``."""
@@ -122,7 +122,7 @@ class Frame:
     classes: Sequence[str] = field(repr=False)
     colours: Colours = field(repr=False)
     network: Network = field(repr=False)
-    objective: Objective = field(repr=False)
+    objective: Target = field(repr=False)
     provenance: Provenance
     file: Tensor | None = field(repr=False)
 

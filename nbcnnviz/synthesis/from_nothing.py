@@ -5,19 +5,17 @@ They differ in what the picture is made of, in how a gradient becomes a step, an
 
 from __future__ import annotations
 
-from typing import Any, Union
+from typing import Any
 
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.targets import TargetLike
 from nbcnnviz.synthesis.ascent import Frames, Schedule
 from nbcnnviz.synthesis.controls import Controls
-from nbcnnviz.synthesis.objectives import ObjectiveLike
 from nbcnnviz.synthesis.recipe import Size, begin, recipe
-
-Objectives = Union[ObjectiveLike, list[ObjectiveLike]]
 
 
 @recipe("Feature visualization (Lucid)")
-def feature_visualization(net: Network, objective: Objectives = 0, *, steps: int = 512, **options: Any) -> Frames:
+def feature_visualization(net: Network, objective: TargetLike = 0, *, steps: int = 512, **options: Any) -> Frames:
     """A picture of waves, seen from many sides: the recipe of Lucid (Olah et al. 2017), with its numbers.
 
     The Fourier canvas with decorrelated colours, from noise of standard deviation 0.01; Adam at a learning rate of
@@ -30,7 +28,7 @@ def feature_visualization(net: Network, objective: Objectives = 0, *, steps: int
 
 
 @recipe("Class model (Simonyan)", learning_rate=3, l2=3e-4, jitter=16, rotate=5, jitter_after=0)
-def class_model(net: Network, objective: Objectives = 0, *, steps: int = 256, **options: Any) -> Frames:
+def class_model(net: Network, objective: TargetLike = 0, *, steps: int = 256, **options: Any) -> Frames:
     """The picture that a class is to the network: ``argmax S_c(I) - l2 |I|^2`` (Simonyan et al. 2013, equation 1).
 
     As there: the score is the logit, never the probability; ``I`` is the picture less the mean colour, starts from
@@ -49,7 +47,7 @@ def class_model(net: Network, objective: Objectives = 0, *, steps: int = 256, **
     "Deep visualization (Yosinski)",
     learning_rate=8, decay=1e-4, blur_every=4, blur_radius=1, jitter=0, scale=0, rotate=0, jitter_after=0,
 )  # fmt: skip
-def deep_visualization(net: Network, objective: Objectives = 0, *, steps: int = 1000, **options: Any) -> Frames:
+def deep_visualization(net: Network, objective: TargetLike = 0, *, steps: int = 1000, **options: Any) -> Frames:
     """Pixels that are blurred and fade as they grow: the regularisers of Yosinski et al. 2015, section 3.
 
     From noise; a decay of 1e-4 a step, a Gaussian blur of radius 1 every 4 steps, pixels kept between black and white,
@@ -65,7 +63,7 @@ def deep_visualization(net: Network, objective: Objectives = 0, *, steps: int = 
 @recipe("Free choice")
 def synthesize(
     net: Network,
-    objective: Objectives = 0,
+    objective: TargetLike = 0,
     *,
     steps: int = 256,
     size: Size = None,
@@ -87,9 +85,8 @@ def synthesize(
     net
         Whose idea of the objective the picture shows.
     objective
-        A class index or name, a `Channel`, `Unit` or `LayerEnergy`, an expression of `nbcnnviz.synthesis` such as
-        ``channel("layer3", 17) - 0.5 * channel("layer3", 4)``, or a function of the trace. A list asks for a gallery: one
-        picture for each, all in one run, each as it would be alone.
+        A class index or name, any `Target`, such as ``nv.Channel("layer3", 17) - 0.5 * nv.Channel("layer3", 4)``, or a
+        function of the trace. A list asks for a gallery: one picture for each, all in one run, each as it would be alone.
     steps
         How many; there is one frame more, the first showing the picture that the run starts from.
     size

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.targets import Likeness
 from nbcnnviz.synthesis.ascent import Frames
 from nbcnnviz.synthesis.canvas import Colours
 from nbcnnviz.synthesis.dreaming import middle
-from nbcnnviz.synthesis.objectives import likeness
 from nbcnnviz.synthesis.recipe import Size, Words, begin, named, one_picture, picture_of, recipe
 
 
@@ -44,7 +44,7 @@ def invert(
     wanted = one_picture(picture_of(net, Colours(net), image, size))
     activation = net.again([layer], stop=True)(wanted.to(net.dtype))[layer]
     ascent = begin(
-        "invert", net, likeness(layer, activation), steps=steps, size=tuple(wanted.shape[2:]),
+        "invert", net, Likeness(layer, activation), steps=steps, size=tuple(wanted.shape[2:]),
         subject=Words(f"{named(image)}, {layer!r}"), origin=options.get("start", image), **options,
     )  # fmt: skip
     # Not the size that was found: naming it asks for another way of scaling than the network's preprocess.

@@ -14,12 +14,12 @@ from torch import Tensor
 from nbcnnviz.core.errors import ImageError, UnknownOptionError
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.targets import as_target
 from nbcnnviz.synthesis.ascent import Ascent, Frames, Schedule
 from nbcnnviz.synthesis.canvas import CANVASES, Colours
 from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.frame import Frame, Provenance
 from nbcnnviz.synthesis.loading import Loading
-from nbcnnviz.synthesis.objectives import as_objective
 from nbcnnviz.synthesis.optimisers import OPTIMISERS, Optimiser
 
 Size = Union[int, Sequence[int], None]
@@ -123,12 +123,12 @@ def begin(
     file.
     """
     found = _RECIPES[name]
-    goal = as_objective(objective)
-    goal.check(net)
-    alike = isinstance(objective, (list, tuple))
-    count = len(objective) if alike else _whole("pictures", pictures, 1)
-    if count == 0:
+    if isinstance(objective, (list, tuple)) and not objective:
         raise UnknownOptionError("[]", (), "A gallery has one objective or more.")
+    goal = as_target(objective)
+    goal.check(net)
+    alike = goal.pictures is not None
+    count = _whole("pictures", pictures, 1) if goal.pictures is None else goal.pictures
     colours, generator = Colours(net), torch.Generator().manual_seed(seed)
     scattered = start == "noise" if isinstance(start, str) else start is None and canvas == "fourier"
     if start is not None and not scattered and not (isinstance(start, str) and start == "mean"):
@@ -156,7 +156,7 @@ def begin(
         Provenance(
             name,
             net.name,
-            subject or (f"[{', '.join(repr(as_objective(o)) for o in objective)}]" if alike else repr(goal)),
+            subject or repr(goal),
             seed,
             {"steps": steps} | told,
             found.defaults,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nbcnnviz.core.errors import ImageError, NbcnnvizError
 from nbcnnviz.core.network import Network
-from nbcnnviz.synthesis.objectives import Objective
+from nbcnnviz.core.targets import Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Saved:
         return ", ".join(parts) or "no score"
 
 
-def saved_as(pictures: Sequence[Image.Image], net: Network, objective: Objective) -> Saved | None:
+def saved_as(pictures: Sequence[Image.Image], net: Network, objective: Target) -> Saved | None:
     """What the network says of pictures as `Network.trace` loads them; None if it takes no pictures."""
     try:
         x = net.batch(list(pictures))

@@ -154,7 +154,7 @@ def test_the_first_class_asked_for_is_the_one_that_the_network_sees(made: Bench,
     assert "the class that the network sees" in made.said
     frame = made.run()
     top = toy.trace("coffee").top(1)[0][0]
-    assert frame.provenance.subject == f"class_score({top})"
+    assert frame.provenance.subject == f"nv.ClassScore({top})"
     assert f"class {toy.classes[top]} ({top})" in made.pictures.caption
 
 
@@ -336,11 +336,11 @@ def test_the_objective_follows_the_selection_in_words_until_a_run_starts(made: B
 @pytest.mark.parametrize(
     ("selected", "kind", "subject"),
     [
-        ({"target": 1}, "class", "class_score(1)"),
-        ({"layer": "3", "filter": 2}, "filter", "channel('3', 2)"),
-        ({"layer": "3", "filter": 2, "unit": (1, 3)}, "unit", "unit('3', 2, 1, 3)"),
-        ({"layer": "3", "filter": 2}, "unit", "unit('3', 2)"),
-        ({"layer": "3"}, "layer", "layer_energy('3')"),
+        ({"target": 1}, "class", "nv.ClassScore(1)"),
+        ({"layer": "3", "filter": 2}, "filter", "nv.Channel('3', 2)"),
+        ({"layer": "3", "filter": 2, "unit": (1, 3)}, "unit", "nv.Unit('3', 2, 1, 3)"),
+        ({"layer": "3", "filter": 2}, "unit", "nv.Unit('3', 2)"),
+        ({"layer": "3"}, "layer", "nv.LayerEnergy('3')"),
         ({"target": nv.Channel("0", 1) - 0.5 * nv.ClassScore(2)}, "class", None),
     ],
 )
@@ -414,7 +414,7 @@ def test_a_gallery_makes_every_filter_in_one_run(made: Bench, toy: nv.Network) -
 def test_classes_by_name_or_number_stand_side_by_side(made: Bench) -> None:
     made.several.value = "bee, 2, 3-4"
     frame = made.run(steps=2)
-    assert frame.provenance.subject == "[class_score(1), class_score(2), class_score(3), class_score(4)]"
+    assert frame.provenance.subject == "nv.ClassScore((1, 2, 3, 4))"
     assert made.curves._other.lines.y.shape == (4, 3)
     made.pictures._handle_custom_msg({"type": "choose", "at": 2}, [])
     assert made.selection.filter is None
@@ -483,7 +483,7 @@ def test_a_run_goes_on_from_an_earlier_frame_with_the_settings_of_now(made: Benc
     assert run.reel.steps == [0, 1, 2, 3, 4, 5, 6, 7]
     assert run.history.steps == run.reel.steps
     assert run.newest.step == 7
-    assert frame.provenance.subject == "class_score(4)"
+    assert frame.provenance.subject == "nv.ClassScore(4)"
     assert made.pictures.caption.startswith("Step 7: class crane (4)")
     made.frames.value = 2
     made.panel.wait(PATIENCE)
@@ -719,8 +719,8 @@ def test_the_run_is_offered_as_picture_film_array_and_code(made: Bench, toy: nv.
     assert arrays["steps"].tolist() == [0, 1, 2, 3, 4]
     assert arrays["scores"].shape == (5, 1)
     _, code = downloaded(made, "py")
-    assert "feature_visualization(net, class_score(" in code.decode()
-    assert "feature_visualization(net, class_score(" in made.code.value
+    assert "feature_visualization(net, nv.ClassScore(" in code.decode()
+    assert "feature_visualization(net, nv.ClassScore(" in made.code.value
 
 
 def test_the_code_alone_makes_the_frame_again(bench, bundled: nv.Network, tmp_path: Path) -> None:

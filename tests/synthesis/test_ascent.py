@@ -162,7 +162,7 @@ def test_a_gallery_makes_each_picture_as_it_would_be_alone(net: nv.Network) -> N
 
 
 def test_pictures_of_one_objective_start_from_different_noise(net: nv.Network) -> None:
-    frame = next(s.synthesize(net, nv.Channel("4", 1) + s.diversity("4"), pictures=3))
+    frame = next(s.synthesize(net, nv.Channel("4", 1) + nv.Diversity("4"), pictures=3))
     assert frame.input.shape[0] == 3
     assert not torch.allclose(frame.input[0], frame.input[1])
     assert torch.equal(frame.input[:1], next(s.synthesize(net, 0)).input)
@@ -313,7 +313,7 @@ class Asleep(nn.Module):
         return self.relu(self.conv(x)).mean((2, 3))
 
 
-@pytest.mark.parametrize("target", [s.unit("relu", 1), nv.Channel("relu", 1), 1])
+@pytest.mark.parametrize("target", [nv.Unit("relu", 1), nv.Channel("relu", 1), 1])
 def test_a_dead_unit_is_woken_and_its_picture_does_not_stay_grey(target: object) -> None:
     net = nv.Network(Asleep(), size=32)
     *_, grey = s.feature_visualization(net, target, steps=40, wake=0)
@@ -360,7 +360,7 @@ def test_a_channel_beyond_its_saturation_is_not_raised_for_nothing() -> None:
     start = torch.full((1, 3, 8, 8), 3.0)
     *_, up = s.synthesize(net, 0, start=start, steps=16, **options)
     assert torch.equal(up.input, start)
-    *_, down = s.synthesize(net, -1 * s.class_score(0), start=start, steps=1, **options)
+    *_, down = s.synthesize(net, -1 * nv.ClassScore(0), start=start, steps=1, **options)
     assert float(down.input.max()) < 3
 
 

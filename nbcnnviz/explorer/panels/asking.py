@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from nbcnnviz.core.targets import Channel, ClassScore, LayerEnergy, Target, Unit, as_target
+from nbcnnviz.core.targets import ClassScore, Target, as_target
 from nbcnnviz.core.trace import Trace
 
 
@@ -35,12 +35,3 @@ def resolved(asked: Any, trace: Trace) -> Target:
 def same(one: Any, other: Any) -> bool:
     """Whether two targets ask the same: equal ones of ours, the very same of the user's."""
     return one is other or (type(one) is type(other) and type(one).__module__.startswith("nbcnnviz.") and one == other)
-
-
-def spelled(target: Target) -> tuple[list[str], str]:
-    """A target in Python: the lines that make it, and what to call it then."""
-    if isinstance(target, ClassScore):
-        return [], repr(target.index) if not isinstance(target.index, tuple) else f"nv.{target!r}"
-    if isinstance(target, (Channel, Unit, LayerEnergy)):
-        return [], f"nv.{target!r}"
-    return ["target = ...  # your function of the trace"], "target"

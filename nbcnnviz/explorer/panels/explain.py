@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nbcnnviz.attribution import Attribution, attribute, methods
 from nbcnnviz.core.errors import NbcnnvizError
-from nbcnnviz.core.targets import ClassScore
+from nbcnnviz.core.targets import ClassScore, in_python
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import MapFrame, ring
 from nbcnnviz.explorer.front.maps import PINNED, VIEWS
@@ -169,12 +169,8 @@ class ExplainPanel(Panel):
         target = s.explains()
         if target is None and result is not None and isinstance(result.target, ClassScore):
             target = result.target.indices(result.trace)[0]
-        explained = repr(target)
-        if type(target).__module__.startswith("nbcnnviz."):
-            explained = f"nv.{explained}"
-        elif callable(target):
-            explained = "target"
-            lines.append("target = ...  # your function of the trace")
+        own, explained = in_python(target)
+        lines += own
         layer = f", layer={s.layer!r}" if methods()[s.method].needs_layer else ""
         options = "".join(f", {name}={value!r}" for name, value in s.options.items())
         lines.append(f"result = nv.attribute(net, {image}, method={s.method!r}, target={explained}{layer}{options})")

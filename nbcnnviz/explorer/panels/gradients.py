@@ -15,9 +15,9 @@ from PIL import Image
 from nbcnnviz.core.errors import GradientError, MethodNotApplicableError, NbcnnvizError, StaleTraceError
 from nbcnnviz.core.images import samples
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.targets import Target, describe
+from nbcnnviz.core.targets import Target, in_python
 from nbcnnviz.core.trace import EVERYTHING, Trace
-from nbcnnviz.explorer.panels.asking import Quiet, resolved, same, spelled
+from nbcnnviz.explorer.panels.asking import Quiet, resolved, same
 from nbcnnviz.explorer.panels.charts import BLUE, GREEN, PURPLE, Chart, Plot, Ruler, drawn, labelled, short
 from nbcnnviz.explorer.panels.panel import Panel, Request
 from nbcnnviz.explorer.panels.saving import FORMATS, write
@@ -281,7 +281,7 @@ class GradientsPanel(Panel):
             request.network,
             _at_rate(known.depth, self._learning_rate),
             target,
-            describe(target, trace),
+            target.describe(trace.network),
             request.layer,
             _column(known.depth, trace, request.layer),
             known.histograms.get(request.layer or "", {}),
@@ -408,7 +408,7 @@ class GradientsPanel(Panel):
         lines = ["from nbcnnviz.inside import DeadFilters, depth, histograms", f"trace = net.trace({image})"]
         if frame is None:
             return lines
-        more, target = spelled(frame.target)
+        more, target = in_python(frame.target)
         lines += [*more, f"norms = depth(trace, {target}, learning_rate={frame.depth.learning_rate!r})"]
         if "gradients" in frame.histograms:
             lines.append(f"spread = histograms(trace, {frame.layer!r}, {target})")

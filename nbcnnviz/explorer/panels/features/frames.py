@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nbcnnviz.core.rules import Rule
-from nbcnnviz.core.targets import TargetLike, Unit, as_target, describe
+from nbcnnviz.core.targets import TargetLike, Unit, as_target
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import Tile
 from nbcnnviz.inside import Box, FeatureMaps, Place, Ranking, Switches, feature_maps, project, ranking, strongest
@@ -194,7 +194,7 @@ def large_of(trace: Trace, stack: Stack, filter_: int) -> Large:
 def origin_of(trace: Trace, unit: Unit, how: str) -> Origin:
     """What made a unit fire: one of `RULES`, or `ZEILER`."""
     if how == ZEILER:
-        projection = project(trace, unit.layer, unit.channel, place=(unit.y, unit.x))
+        projection = project(trace, unit.layer, unit.channel, place=unit.place)
         return Origin(projection.values.float().cpu(), projection.rectifiers, projection.switches)
     gradient, rectifiers = trace.gradient_and_governed(unit, "input", RULES[how])
     return Origin(gradient[0].float().cpu(), rectifiers, None)
@@ -202,10 +202,11 @@ def origin_of(trace: Trace, unit: Unit, how: str) -> Origin:
 
 def seen_of(trace: Trace, stack: Stack, unit: Unit, how: str, box: Box, origin: Origin, signed: bool) -> Seen:
     """A unit as it is shown: the sum of its map over colours, signed, or the largest magnitude over them."""
-    place = Place(unit.y, unit.x, float(stack.maps.values[unit.channel, unit.y, unit.x]))
+    row, column = unit.place
+    place = Place(row, column, float(stack.maps.values[unit.channel, row, column]))
     map_ = origin.values.sum(0) if signed else origin.values.abs().amax(0)
     scale = Scale.to_show(map_)
-    at = f" at row {unit.y}, column {unit.x} of filter {unit.channel}" if stack.spatial else f" {unit.channel}"
+    at = f" at row {row}, column {column} of filter {unit.channel}" if stack.spatial else f" {unit.channel}"
     sees = "the whole picture" if (box.height, box.width) == trace.size else f"{box.height} x {box.width} pixels"
     if how != "Gradient" and origin.rectifiers:
         how += f", {origin.rectifiers} rectifiers ruled"
@@ -220,7 +221,7 @@ def _caption_of_page(trace: Trace, stack: Stack, order: Ranking, target: TargetL
     what = f"{count} maps of {stack.size}" if stack.spatial else f"{count} units without places"
     by = ORDERS[order.by]
     if order.by == "contribution":
-        by += f" for {describe(as_target(target, trace), trace)}"
+        by += f" for {as_target(target, trace).describe(trace.network)}"
     broken = sum(n > 0 for n in stack.broken)
     nan, infinite = int(stack.maps.nan.sum()), int(stack.maps.infinite.sum())
     remark = f"; {broken} of them with {nan} NaN and {infinite} infinite values" if broken else ""

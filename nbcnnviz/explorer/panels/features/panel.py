@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from nbcnnviz.core.errors import MethodNotApplicableError, NbcnnvizError
-from nbcnnviz.core.targets import TargetLike, Unit
+from nbcnnviz.core.targets import TargetLike, Unit, in_python
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import MapFrame, TileFrame, ring
 from nbcnnviz.explorer.panels.features.drawing import DOTS, dots, outline, poster, together
@@ -158,7 +158,7 @@ class FeaturesPanel(Panel):
         stack = kept.stack((trace, layer), lambda: stack_of(trace, layer))
         fields = kept.fields((trace, layer), lambda: receptive_fields(trace, layer))
         origin = kept.origin((trace, unit, how), lambda: origin_of(trace, unit, how))
-        return seen_of(trace, stack, unit, how, fields.box(unit.y, unit.x), origin, signed)
+        return seen_of(trace, stack, unit, how, fields.box(*unit.place), origin, signed)
 
     # From frames to the screen. Runs on the worker's thread.
 
@@ -334,12 +334,8 @@ class FeaturesPanel(Panel):
         if s.layer is None:
             return lines
         if by == "contribution" and s.target is not None:
-            target = repr(s.target)
-            if type(s.target).__module__.startswith("nbcnnviz."):
-                target = f"nv.{target}"
-            elif callable(s.target):
-                target = "target"
-                lines.append("target = ...  # your function of the trace")
+            own, target = in_python(s.target)
+            lines += own
             of = f", target={target}"
         filter_ = "int(order.filters[0])" if s.filter is None else repr(s.filter)
         lines += [

@@ -9,9 +9,8 @@ from typing import Any, Literal
 
 from nbcnnviz.core.errors import FilterRangeError, MethodNotApplicableError
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.targets import Channel, ClassScore, Combination, LayerEnergy, Target, Unit
+from nbcnnviz.core.targets import Channel, LayerEnergy, Unit, as_target
 from nbcnnviz.session.selection import Selection
-from nbcnnviz.synthesis import channel, layer_energy, unit
 
 Kind = Literal["class", "filter", "unit", "layer"]
 
@@ -85,7 +84,7 @@ class Subject:
         if kind == "layer":
             if several.strip():
                 raise MethodNotApplicableError("Side by side go classes, filters or units, not whole layers.")
-            return Question(layer_energy(layer), f"all of {layer}", (layer,))
+            return Question(LayerEnergy(layer), f"all of {layer}", (layer,))
         filters = self._filters(layer, several) if several.strip() else (self.filter or 0,)
         place: tuple[int, ...] = ()
         where = ""
@@ -93,7 +92,7 @@ class Subject:
             place = self.unit or ()
             where = f"the unit at row {place[0]}, column {place[1]}" if place else "the middle unit"
             where += " of "
-        made = unit if kind == "unit" else channel
+        made = Unit if kind == "unit" else Channel
         objectives = [made(layer, index, *place) for index in filters]
         titles = tuple(f"filter {index}" for index in filters)
         if not several.strip():
@@ -104,7 +103,7 @@ class Subject:
         target = self.target
         if target is None:
             return Question(None, "the class that the network sees in the picture", ("top class",))
-        words = f"class {self._class(target)}" if isinstance(target, int) else described(target)
+        words = f"class {self._class(target)}" if isinstance(target, int) else as_target(target).describe(self.network)
         return Question(target, words, (words,))
 
     def _classes(self, several: str) -> Question:
@@ -144,21 +143,6 @@ def numbers(part: str) -> tuple[int, ...] | None:
     if last - first >= MOST:
         _check(range(first, last + 1))
     return tuple(range(first, last + 1))
-
-
-def described(target: Target) -> str:
-    """A target in words."""
-    if isinstance(target, Channel):
-        return f"filter {target.channel} of {target.layer}"
-    if isinstance(target, Unit):
-        return f"the unit at row {target.y}, column {target.x} of filter {target.channel} of {target.layer}"
-    if isinstance(target, LayerEnergy):
-        return f"all of {target.layer}"
-    if isinstance(target, ClassScore):
-        return f"class {target.index}"
-    if isinstance(target, Combination):
-        return " + ".join(f"{weight:g} x {described(term)}" for weight, term in target.terms)
-    return repr(target) if not callable(target) else getattr(target, "__name__", type(target).__name__)
 
 
 def _parts(several: str) -> list[str]:

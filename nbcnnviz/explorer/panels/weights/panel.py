@@ -14,10 +14,10 @@ from torch import Tensor
 
 from nbcnnviz.core.errors import GradientError, MethodNotApplicableError, NbcnnvizError, StaleTraceError
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.targets import ClassScore, Target, describe
+from nbcnnviz.core.targets import ClassScore, Target, in_python
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import TileFrame
-from nbcnnviz.explorer.panels.asking import Quiet, resolved, same, spelled
+from nbcnnviz.explorer.panels.asking import Quiet, resolved, same
 from nbcnnviz.explorer.panels.charts import Chart, Plot, labelled
 from nbcnnviz.explorer.panels.panel import Panel, Request
 from nbcnnviz.explorer.panels.saving import FORMATS, write
@@ -212,7 +212,7 @@ class WeightsPanel(Panel):
             yield Offer(network, others)
             raise MethodNotApplicableError(nothing_said(network, layer, others))
         target = resolved(request.class_, trace)
-        yield self._frame(request, self._learn(trace, layer, target), describe(target, trace))
+        yield self._frame(request, self._learn(trace, layer, target), target.describe(trace.network))
 
     def _learn(self, trace: Trace, layer: str, target: Target) -> _Known:
         """The weights and their gradient; by one backward pass, if they are not known."""
@@ -424,7 +424,7 @@ class WeightsPanel(Panel):
                 f"shown = weights(trace, {layer}, {by})  # no gradient",
                 f"chosen = shown.values[{frame.filter}]",
             ]
-        more, target = spelled(frame.target)
+        more, target = in_python(frame.target)
         return [
             *lines,
             *more,

@@ -1,0 +1,38 @@
+"""What is asked about: one vocabulary of targets, for explaining, for gradient ascent and for measuring."""
+
+from nbcnnviz.core.targets.asked import Function, TargetLike, as_target, in_python, scores_of_target
+from nbcnnviz.core.targets.base import Combination, Operation, Target, layer_named, whole_number
+from nbcnnviz.core.targets.batches import Diversity, Each
+from nbcnnviz.core.targets.kinds import (
+    Channel,
+    ClassScore,
+    Direction,
+    LayerEnergy,
+    Likeness,
+    Probability,
+    Unit,
+    channel_of,
+)
+
+__all__ = [
+    "Channel",
+    "ClassScore",
+    "Combination",
+    "Direction",
+    "Diversity",
+    "Each",
+    "Function",
+    "LayerEnergy",
+    "Likeness",
+    "Operation",
+    "Probability",
+    "Target",
+    "TargetLike",
+    "Unit",
+    "as_target",
+    "channel_of",
+    "in_python",
+    "layer_named",
+    "scores_of_target",
+    "whole_number",
+]

@@ -1,0 +1,119 @@
+"""The register of methods: names, options, and the frames' names."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import nbcnnviz as nv
+from nbcnnviz.attribution.method import _METHODS
+from tests import toys
+
+
+@pytest.fixture(autouse=True)
+def register(monkeypatch) -> None:
+    """Methods entered by a test leave with it."""
+    for name in ("mine", "other"):
+        monkeypatch.setitem(_METHODS, name, None)
+        monkeypatch.delitem(_METHODS, name)
+
+
+@pytest.fixture
+def trace() -> nv.Trace:
+    return nv.Network(toys.classic(), size=12).trace(torch.randn(2, 3, 12, 12))
+
+
+def enter(scale: float = 1.0, **given):
+    @nv.method("Mine", family="gradients", cost="B", **given)
+    def mine(trace, target, layer, *, times: int = nv.option(3, low=1, help="How many times."), seed: int = 0):
+        """The gradient, over and over."""
+        for step in range(times):
+            values = scale * trace.gradient(target)
+            yield nv.Attribution(values, target, layer, trace, step=step + 1, steps=times)
+
+    return mine
+
+
+def test_the_register_names_the_frames_and_fills_in_the_options(trace: nv.Trace) -> None:
+    made = enter()
+    frames = list(nv.attribute.stream(trace, method="mine", target=1))
+    assert [(f.method, f.step, f.steps) for f in frames] == [("mine", 1, 3), ("mine", 2, 3), ("mine", 3, 3)]
+    assert torch.equal(frames[0].values, trace.gradient(1))
+    assert len(list(made(trace, nv.ClassScore(1), "input", times=2))) == 2
+    known = nv.methods()["mine"]
+    assert known.options["times"] == nv.Option("times", 3, 1, None, None, "How many times.", "int")
+    assert known.defaults == {"times": 3, "seed": 0}
+
+
+def test_options_are_checked_before_anything_runs(trace: nv.Trace) -> None:
+    enter()
+    with pytest.raises(nv.OptionValueError, match=r"times is a whole number, 1 or more, not 0\."):
+        nv.attribute.stream(trace, method="mine", times=0)
+    with pytest.raises(nv.UnknownOptionError, match=r"no option 'time'\. Nearest: times"):
+        nv.attribute.stream(trace, method="mine", time=1)
+
+
+@pytest.mark.parametrize("how", ["second", "keyword"])
+def test_a_method_that_writes_a_name_gets_its_own(trace: nv.Trace, how: str) -> None:
+    @nv.method("Other", family="gradients", cost="B")
+    def other(trace, target, layer):
+        """Named after something else."""
+        values = trace.gradient(target)
+        if how == "second":
+            yield nv.Attribution(values, "saliency", target, layer, trace, 4, 1, 2)
+        else:
+            yield nv.Attribution(values, target, layer, trace, 4, 1, 2, method="saliency")
+
+    found = nv.attribute(trace, method="other", target=0)
+    assert (found.method, found.layer, found.rectifiers, found.step, found.steps) == ("other", "input", 4, 1, 2)
+    assert found.target == nv.ClassScore(0)
+    assert found.trace is trace
+
+
+def test_a_method_made_of_anothers_frames_names_them_without_changing_them(trace: nv.Trace) -> None:
+    kept = nv.attribute(trace, method="saliency", target=0)
+
+    @nv.method("Other", family="gradients", cost="B")
+    def other(trace, target, layer):
+        """Another's frame."""
+        yield kept
+
+    assert nv.attribute(trace, method="other").method == "other"
+    assert kept.method == "saliency"
+
+
+def test_a_frame_without_its_parts_is_an_error(trace: nv.Trace) -> None:
+    with pytest.raises(nv.ArgumentTypeError, match="needs layer, trace too"):
+        nv.Attribution(torch.zeros(1), nv.ClassScore(1))
+
+
+def test_a_name_that_is_taken_is_refused_but_for_the_same_function_again(trace: nv.Trace) -> None:
+    with pytest.raises(nv.NameTakenError, match="a method 'saliency' already, Saliency of nbcnnviz"):
+
+        @nv.method("Mine", family="gradients", cost="B")
+        def saliency(trace, target, layer):
+            """Not the built-in."""
+            yield nv.Attribution(trace.input, target, layer, trace)
+
+    assert nv.methods()["saliency"].run.__module__ == "nbcnnviz.attribution.gradients"
+    enter()
+    enter(2.0)  # as a notebook's cell that is run again
+    assert torch.equal(nv.attribute(trace, method="mine", target=1).values, 2 * trace.gradient(1))
+
+
+def test_stopping_a_stream_closes_the_method(trace: nv.Trace) -> None:
+    closed = []
+
+    @nv.method("Other", family="gradients", cost="B")
+    def other(trace, target, layer):
+        """Frames without end."""
+        try:
+            while True:
+                yield nv.Attribution(trace.input, target, layer, trace)
+        finally:
+            closed.append(True)
+
+    frames = nv.attribute.stream(trace, method="other")
+    next(frames)
+    frames.close()
+    assert closed == [True]

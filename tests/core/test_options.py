@@ -1,0 +1,85 @@
+"""Options as data: what is declared, what is checked, and what is said of a value that cannot be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nbcnnviz as nv
+from nbcnnviz.core.options import Option, checked, declared
+
+
+def sampled(
+    trace,
+    *,
+    masks: int = nv.option(4000, low=1, high=100_000, help="How many random masks."),
+    share: float = nv.option(0.5, low=0, high=1, below=True),
+    fill: str = nv.option("mean", choices=["mean", "black"]),
+    seed: int = 0,
+    layer: str | None = None,
+    smooth: bool = False,
+):
+    """A function with options."""
+
+
+OPTIONS = declared(sampled)
+
+
+def test_a_keyword_only_parameter_is_an_option_with_its_default() -> None:
+    assert list(OPTIONS) == ["masks", "share", "fill", "seed", "layer", "smooth"]
+    assert OPTIONS["masks"] == Option("masks", 4000, 1, 100_000, None, "How many random masks.", "int")
+    assert OPTIONS["fill"].choices == ("mean", "black")
+    assert [option.kind for option in OPTIONS.values()] == ["int", "float", "choice", "int", "any", "bool"]
+
+
+def test_an_option_without_a_default_is_refused() -> None:
+    def needy(*, masks: int) -> None: ...
+
+    with pytest.raises(nv.OptionValueError, match="'masks' of needy has no default"):
+        declared(needy)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("masks", 7, 7),
+        ("masks", np.int64(7), 7),
+        ("masks", 7.0, 7),
+        ("share", 0, 0.0),
+        ("share", np.float32(0.25), 0.25),
+        ("fill", "black", "black"),
+        ("smooth", np.bool_(True), True),
+        ("layer", None, None),
+    ],
+)
+def test_a_value_is_taken_as_the_method_takes_it(name: str, given, expected) -> None:
+    found = OPTIONS[name].check(given)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("masks", 0, "masks is a whole number from 1 to 100000, not 0."),
+        ("masks", 1e6, "masks is a whole number from 1 to 100000, not 1000000.0."),
+        ("masks", 2.5, "not 2.5"),
+        ("masks", "many", "not 'many'"),
+        ("masks", True, "not True"),
+        ("masks", None, "not None"),
+        ("share", 1, "share is a finite number from 0 to less than 1, not 1."),
+        ("share", float("nan"), "not nan"),
+        ("fill", "grey", "fill is one of 'mean', 'black', not 'grey'."),
+        ("smooth", 1, "smooth is True or False, not 1."),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_a_sentence(name: str, given, message: str) -> None:
+    with pytest.raises(nv.OptionValueError) as caught:
+        checked(OPTIONS, {name: given}, "sampled")
+    assert message in str(caught.value)
+    assert isinstance(caught.value, nv.UnknownOptionError)
+
+
+def test_an_unknown_name_is_refused_with_the_nearest() -> None:
+    with pytest.raises(nv.UnknownOptionError, match=r"no option 'mask'\. Nearest: masks\. Options of sampled: masks, "):
+        checked(OPTIONS, {"mask": 3}, "sampled")
