@@ -111,7 +111,9 @@ def _where(chosen: Method, network: Network, target: Target | None) -> str:
     if target is not None and target.layers and not target.whole:
         return min(target.layers, key=list(network.layers).index)  # what all of it depends on lies before its first
     if network.last_maps is None:
-        raise MethodNotApplicableError(f"{chosen.title} needs a layer that returns maps, and {network.name} has none.")
+        raise MethodNotApplicableError(
+            f"{chosen.title} needs a layer that returns maps, and {network.name} has none. {network.gradient_cut() or ''}".rstrip()
+        )
     return network.last_maps
 
 

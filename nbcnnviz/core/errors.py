@@ -35,6 +35,10 @@ class GradientError(NbcnnvizError, ValueError):
     """The gradient asked for does not exist, or can no longer be computed."""
 
 
+class NoGradientError(GradientError):
+    """Nothing of what the gradient is asked for leads to the target."""
+
+
 class StaleTraceError(GradientError):
     """The network's weights changed since the trace was made."""
 
@@ -137,3 +141,9 @@ def nearest(name: str, choices: Iterable[str], n: int = 3) -> list[str]:
     folded = {c.lower(): c for c in choices}
     alike = [folded[c] for c in get_close_matches(word, folded, n=n, cutoff=0.4)]
     return list(dict.fromkeys(sorted(containing, key=len)[:n] + alike))[:n]
+
+
+def first_sentence(error: BaseException) -> str:
+    """The first line of an error's text, or its class."""
+    text = str(error).strip().splitlines()
+    return (text[0] if text else type(error).__name__).rstrip(".") + "."

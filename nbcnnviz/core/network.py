@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any
 
@@ -14,7 +15,15 @@ from torch import Tensor, nn
 
 from nbcnnviz.core.calls import Call
 from nbcnnviz.core.checking import Check, check
-from nbcnnviz.core.errors import ArgumentTypeError, ImageError, NetworkError, UnknownClassError, UnknownLayerError
+from nbcnnviz.core.diagnosis import cause
+from nbcnnviz.core.errors import (
+    ArgumentTypeError,
+    ImageError,
+    NetworkError,
+    UnknownClassError,
+    UnknownLayerError,
+    first_sentence,
+)
 from nbcnnviz.core.heads import Classes, check_told
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.layers import Layer, has_channels_last
@@ -308,6 +317,16 @@ class Network:
             if not isinstance(name, str) or name not in self.layers:
                 raise self.unknown_layer(name)
 
+    def gradient_cut(self, x: Tensor | None = None) -> str | None:
+        """What in the network cuts the gradient between the scores and the input, in a sentence; None if nothing does.
+
+        Found by a pass of the first picture of ``x`` (N, C, H, W), or of a grey one.
+        """
+        x = torch.zeros(1, *self.input_shape) if x is None else x[:1]
+        with suppress(NetworkError, RuntimeError):
+            return cause(unwrapped(self.module), x.to(self.device, self.dtype), self._call)
+        return None
+
     def is_channels_last(self, layer: str) -> bool:
         """Whether a layer returns (N, h, w, C) instead of (N, C, h, w)."""
         return layer in self.layers and self.layers[layer].channels_last
@@ -330,8 +349,9 @@ class Network:
         except (torch.OutOfMemoryError, NetworkError):
             raise
         except Exception as error:  # the user's code may raise anything
+            cut = self.gradient_cut(x) if "nference tensor" in str(error) else None
             raise NetworkError(
-                f"The network failed on an input of shape {tuple(x.shape)}: {_first_sentence(error)}"
+                f"The network failed on an input of shape {tuple(x.shape)}: {cut or first_sentence(error)}"
             ) from error
 
     def _probe(self, x: Tensor, call: Callable[[nn.Module, Tensor], Any] | None = None) -> Recording:
@@ -371,8 +391,3 @@ class Network:
             if layer.spatial and "Pool" not in layer.kind:
                 return min(names[activation], key=lambda name: name.count("."))
         return None
-
-
-def _first_sentence(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return (text[0] if text else type(error).__name__).rstrip(".") + "."

@@ -150,6 +150,11 @@ class Recorder:
         )
 
 
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was written to; in inference mode torch does not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
 def _plainly(module: nn.Module, x: Tensor) -> Any:
     return module(x)
 
@@ -175,7 +180,7 @@ class _Pass:
         def keep(module: nn.Module, args: Any, output: Any) -> Tensor | None:
             root = None
             if isinstance(output, Tensor) and output.is_floating_point():
-                if self._root and (torch.is_grad_enabled() or not self._grad_mode_is_set):
+                if self._root and not output.is_inference() and (torch.is_grad_enabled() or not self._grad_mode_is_set):
                     self._root = False
                     torch.set_grad_enabled(True)  # until the pass ends: it runs within a context that sets it back
                     output = output.detach().requires_grad_()
@@ -193,7 +198,7 @@ class _Pass:
     def _activation(self, output: Tensor) -> Activation:
         """The record of ``output``: the one it has, if an inner module returned the same tensor."""
         beside = self._by_storage.setdefault(storage(output), [])
-        version = output._version
+        version = _version(output)
         for activation in beside:
             if activation.output is output and activation.version == version:
                 return activation
@@ -204,14 +209,14 @@ class _Pass:
     def before_write(self, tensor: Tensor) -> None:
         """Copy every output kept so far that shares memory with ``tensor``."""
         for activation in self._by_storage.pop(storage(tensor), ()):
-            if activation.version == activation.output._version:
+            if activation.version == _version(activation.output):
                 activation.output = activation.output.clone()
-                activation.version = activation.output._version
+                activation.version = _version(activation.output)
 
     def named(self) -> dict[str, Activation]:
         """The records by layer name, in order of return; a module called many times has ``:call`` behind its name."""
         for name, activation in self._calls:
-            if activation.version != activation.output._version:
+            if activation.version != _version(activation.output):
                 raise NetworkError(
                     f"The output of layer {name!r} was overwritten by an operation that torch functions do not show "
                     "(a compiled kernel that works in place?): run the network without it."

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, wraps
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.autograd.graph import Node
 
+from nbcnnviz.core.diagnosis import REENTRANT
 from nbcnnviz.core.errors import (
     ArgumentTypeError,
     FilterRangeError,
     GradientError,
     MethodNotApplicableError,
     NbcnnvizError,
+    NoGradientError,
     StaleTraceError,
     UnknownOptionError,
+    first_sentence,
 )
 from nbcnnviz.core.grids import arranged, maps_of
 from nbcnnviz.core.heads import scores_of
@@ -49,6 +52,39 @@ ALL_PARAMETERS: Final = Every("ALL_PARAMETERS")
 EVERYTHING: Final = Every("EVERYTHING")
 
 _REPLAYED = 4  # pictures whose numbers tell what a function is
+
+
+_Asked = TypeVar("_Asked", bound=Callable[..., Any])
+
+
+def _naming_the_cause(ask: _Asked) -> _Asked:
+    """Where there is no gradient since the network cuts it, the error says where."""
+
+    @wraps(ask)
+    def asked(self: Trace, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return ask(self, *args, **kwargs)
+        except NoGradientError as error:
+            cause = self.network.gradient_cut(self.input)
+            if cause is None:
+                raise
+            raise GradientError(cause) from error
+
+    return cast(_Asked, asked)
+
+
+def _failure(error: RuntimeError) -> Exception:
+    """What a failure of autograd means here."""
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        return error
+    if "modified by an inplace operation" in text:
+        return StaleTraceError(
+            "The network's weights, or an output of it, changed since this trace was made: make a new trace."
+        )
+    if "use_reentrant" in text:
+        return GradientError(REENTRANT)
+    return GradientError(f"The backward pass failed: {first_sentence(error)}")
 
 
 class Trace:
@@ -247,13 +283,14 @@ class Trace:
         ------
         GradientError
             If the target is not differentiable, does not depend on what is asked for, or the network's weights
-            changed since the trace was made.
+            changed since the trace was made. Weights written through ``.data`` change unnoticed: autograd does not see it.
         UnknownLayerError, UnknownClassError, FilterRangeError
             If a name or an index is not the network's.
         """
         grads: Tensor | dict[str, Tensor] = self.gradient_and_governed(of, wrt, rule)[0]
         return grads
 
+    @_naming_the_cause
     def gradient_and_governed(
         self, of: TargetLike = None, wrt: str | Sequence[str] | Every = "input", rule: Rule = "gradient"
     ) -> tuple[Any, int]:
@@ -267,11 +304,12 @@ class Trace:
         found = {name: grad for name, grad in zip(names, grads, strict=True) if grad is not None}
         if len(found) < len(names) and not isinstance(wrt, Every):
             missing = ", ".join(repr(name) for name in names if name not in found)
-            raise GradientError(
+            raise NoGradientError(
                 f"The target does not depend on {missing}: ask for a layer or parameter that comes before the target."
             )
         return (found[wrt] if isinstance(wrt, str) else found), governed
 
+    @_naming_the_cause
     def backward(
         self, of: TargetLike, sources: Sequence[Any], rule: Rule = "gradient"
     ) -> tuple[tuple[Tensor | None, ...], Governed]:
@@ -288,11 +326,7 @@ class Trace:
             try:
                 grads = torch.autograd.grad(scalar, sources, retain_graph=True, allow_unused=True)
             except RuntimeError as error:
-                if "modified by an inplace operation" not in str(error):
-                    raise
-                raise StaleTraceError(
-                    "The network's weights, or an output of it, changed since this trace was made: make a new trace."
-                ) from error
+                raise _failure(error) from error
         return grads, met.counted()
 
     @cached_property
@@ -339,7 +373,7 @@ class Trace:
         if name in self._activations:
             edge = self._activations[name].edge
             if edge is None:
-                raise GradientError(f"Layer {name!r} does not depend on the input or on any parameter.")
+                raise NoGradientError(f"Layer {name!r} does not depend on the input or on any parameter.")
             return edge
         if name in self.parameters:
             if not self.parameters[name].requires_grad:

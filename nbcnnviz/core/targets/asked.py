@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 from torch import Tensor
 
-from nbcnnviz.core.errors import GradientError, UnknownClassError
+from nbcnnviz.core.errors import GradientError, NoGradientError, UnknownClassError
 from nbcnnviz.core.targets.base import Target
 from nbcnnviz.core.targets.batches import Each
 from nbcnnviz.core.targets.kinds import WHAT_A_TARGET_IS, ClassScore, index_of
@@ -113,7 +113,7 @@ def scores_of_target(target: Target, trace: Trace) -> Tensor:
         what = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
         raise GradientError(f"A target gives one number a picture, ({len(trace.input)},): {target!r} gave {what}.")
     if not scores.is_floating_point() or not scores.requires_grad:
-        raise GradientError(
+        raise NoGradientError(
             "The target does not depend on the trace: make it one number a picture of trace.scores, trace.input or "
             "trace['layer'], without detach, argmax or a change to integers."
         )
