@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from nbcnnviz.core.errors import NetworkError
 from nbcnnviz.core.guard import Guard
-from nbcnnviz.core.heads import scores_of
+from nbcnnviz.core.heads import Read, scores_of
 from nbcnnviz.core.replica import Replica, through
 
 # By how much scores may differ, relative to the largest: kernels that are chosen otherwise round otherwise.
@@ -46,8 +46,10 @@ class Check:
     cleared: frozenset[tuple[str, str]] = frozenset()
 
 
-def check(module: nn.Module, x: Tensor, call: Run) -> Check:
+def check(module: nn.Module, x: Tensor, call: Run, read: Read = scores_of) -> Check:
     """Compare the scores of a replica of ``module`` for a batch ``x``, run by ``call(module, x)``, with those of a deep copy.
+
+    ``read`` takes the scores out of what a pass returns for so many pictures.
 
     Raises
     ------
@@ -56,7 +58,7 @@ def check(module: nn.Module, x: Tensor, call: Run) -> Check:
     """
     with torch.inference_mode(False), torch.no_grad():
         replica = Replica(module)
-        scores = _scores(replica.module, replica, x, call)
+        scores = _scores(replica.module, replica, x, call, read)
         if replica.rebound:
             return Check("it has functions of its own that lead to its modules, which a deep copy would share")
         try:
@@ -66,19 +68,19 @@ def check(module: nn.Module, x: Tensor, call: Run) -> Check:
         if twin is None:
             return Check("there is not the memory for a copy")
         try:
-            cleared = _cleared(twin, replica, x, call)
+            cleared = _cleared(twin, replica, x, call, read)
             twin = _twin(module, replica) if cleared is not None else twin  # that pass may have left state behind
             assert twin is not None
-            expected = _scores(twin.train().eval(), replica, x, call)
+            expected = _scores(twin.train().eval(), replica, x, call, read)
         except Exception as error:
             return Check(f"a deep copy of it fails ({type(error).__name__})")
         if cleared:
-            scores = _scores(Replica(module, cleared=cleared).module, replica, x, call)
+            scores = _scores(Replica(module, cleared=cleared).module, replica, x, call, read)
         _compare(scores, expected, module.training)
     return Check(cleared=frozenset(cleared or ()))
 
 
-def _scores(module: nn.Module, replica: Replica, x: Tensor, call: Run) -> Tensor:
+def _scores(module: nn.Module, replica: Replica, x: Tensor, call: Run, read: Read) -> Tensor:
     """The scores of a replica or a twin; what the pass writes that is the user's is taken back."""
     with Guard(lambda _: None, own=replica.own()), _Watch(replica.originals) as watch:
         output = call(module, x.clone())
@@ -87,7 +89,7 @@ def _scores(module: nn.Module, replica: Replica, x: Tensor, call: Run) -> Tensor
             f"A forward pass uses the module's own {watch.used!r}, which it reaches through a global or a class variable, "
             "not through the module: keep what it calls as an attribute of the module."
         )
-    return scores_of(output, len(x))
+    return read(output, len(x))
 
 
 class _Watch(TorchFunctionMode):
@@ -136,11 +138,11 @@ def free_memory(device: torch.device) -> int:
         return _UNKNOWN_MEMORY
 
 
-def _cleared(twin: nn.Module, replica: Replica, x: Tensor, call: Run) -> set[tuple[str, str]] | None:
+def _cleared(twin: nn.Module, replica: Replica, x: Tensor, call: Run, read: Read) -> set[tuple[str, str]] | None:
     """Which attributes a pass fills and ``train()`` empties; None if no module has a ``train()`` of its own."""
     if all(type(m).train is nn.Module.train for m in twin.modules()):
         return None
-    _scores(twin.train().eval(), replica, x, call)
+    _scores(twin.train().eval(), replica, x, call, read)
     filled = _sizes(twin)
     emptied = _sizes(twin.train())
     return {key for key, size in filled.items() if emptied.get(key, 0) < size}

@@ -7,7 +7,7 @@ what a class as a target explains. The two differ where one logit speaks for two
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nbcnnviz.core.errors import MethodNotApplicableError, NetworkError, UnknownOptionError
+from nbcnnviz.core.errors import MethodNotApplicableError, NetworkError
 
 Classes = Sequence[str] | Mapping[int, str]
+Read = Callable[[Any, int], Tensor]  # takes the scores (N, K) out of what a network returned for N pictures
 
 _NO_SCORES = (
     "a classifier of pictures returns scores, a floating-point tensor of shape (N, classes). Wrap the module in one that "
@@ -33,7 +34,8 @@ class Head:
     Attributes
     ----------
     kind : str
-        ``"logits"``, ``"probabilities"``, ``"binary"``, ``"multilabel"``, ``"regression"`` or ``"embedding"``.
+        ``"logits"``, ``"probabilities"``, ``"binary"``, ``"multilabel"``, ``"regression"``, ``"embedding"``,
+        ``"segmentation"`` or ``"detection"``.
     count
         How many scores the network returns for a picture.
     behind
@@ -61,6 +63,16 @@ class Head:
     def _default_names(self) -> list[str]:
         return [f"class {i}" for i in range(self.count)]
 
+    def scores(self, output: Any, pictures: int) -> Tensor:
+        """The scores (N, K) in what the network returned for N ``pictures``.
+
+        Raises
+        ------
+        NetworkError
+            If there are none.
+        """
+        return scores_of(output, pictures)
+
     def class_scores(self, scores: Tensor) -> Tensor:
         """The score of each class, (N, C), from the network's scores (N, K)."""
         return scores
@@ -79,13 +91,16 @@ class Head:
         """The natural logarithm of `probabilities`, (N, C), exact where they are small."""
         return scores.log_softmax(1)
 
-    def top(self, scores: Tensor, k: int) -> list[tuple[int, float]]:
-        """Of one picture's scores (1, K) the ``k`` most probable classes, (index, probability), best first."""
-        values = self.probabilities(scores.detach())[0]
+    def top(self, scores: Tensor, k: int, picture: int = 0, output: Any = None) -> list[tuple[int, float]]:
+        """The ``k`` most probable classes of a picture, (index, probability), best first, from the scores (N, K).
+
+        ``output`` is what the network returned, for kinds that have more there than the scores.
+        """
+        values = self.probabilities(scores.detach())[picture]
         best, indices = values.topk(min(k, len(values)))
         return list(zip(indices.tolist(), best.tolist(), strict=True))
 
-    def best(self, scores: Tensor) -> Tensor:
+    def best(self, scores: Tensor, output: Any = None) -> Tensor:
         """The index of each picture's best class, (N,).
 
         Raises
@@ -183,9 +198,9 @@ class Binary(Head):
         """See `Head.log_probabilities`."""
         return F.logsigmoid(self.class_scores(scores))
 
-    def top(self, scores: Tensor, k: int) -> list[tuple[int, float]]:
+    def top(self, scores: Tensor, k: int, picture: int = 0, output: Any = None) -> list[tuple[int, float]]:
         """Both classes, the likelier first; where only one was named, or none, that one first."""
-        values = self.probabilities(scores.detach())[0].tolist()
+        values = self.probabilities(scores.detach())[picture].tolist()
         order = [0, 1] if self.own == 0 else sorted([1, 0], key=lambda i: -values[i])
         return [(i, values[i]) for i in order[:k]]
 
@@ -232,11 +247,11 @@ class Regression(Head):
         """See `Head.log_probabilities`."""
         return self.probabilities(scores)
 
-    def top(self, scores: Tensor, k: int) -> list[tuple[int, float]]:
+    def top(self, scores: Tensor, k: int, picture: int = 0, output: Any = None) -> list[tuple[int, float]]:
         """The first ``k`` values, in their order."""
-        return list(enumerate(scores[0, :k].tolist()))
+        return list(enumerate(scores[picture, :k].tolist()))
 
-    def best(self, scores: Tensor) -> Tensor:
+    def best(self, scores: Tensor, output: Any = None) -> Tensor:
         """See `Head.best`."""
         if self.count > 1:
             raise MethodNotApplicableError(
@@ -271,11 +286,11 @@ class Embedding(Head):
         """See `Head.log_probabilities`."""
         return self.probabilities(scores)
 
-    def top(self, scores: Tensor, k: int) -> list[tuple[int, float]]:
+    def top(self, scores: Tensor, k: int, picture: int = 0, output: Any = None) -> list[tuple[int, float]]:
         """None: an embedding has no classes."""
         return []
 
-    def best(self, scores: Tensor) -> Tensor:
+    def best(self, scores: Tensor, output: Any = None) -> Tensor:
         """See `Head.best`."""
         raise MethodNotApplicableError(
             "An embedding has no best class: say what is to be explained, such as "
@@ -285,25 +300,6 @@ class Embedding(Head):
     def text(self, value: float) -> str:
         """See `Head.text`."""
         return f"{value:.4g}"
-
-
-_HEADS: dict[str, type[Head]] = {h.kind: h for h in (Logits, Probabilities, Binary, Multilabel, Regression, Embedding)}
-KINDS = tuple(_HEADS)
-
-
-def check_told(told: str | None, unit: str) -> None:
-    """Raise UnknownOptionError for a kind of scores that there is not, or a unit for what has none."""
-    if told is not None and (not isinstance(told, str) or told not in _HEADS):
-        raise UnknownOptionError(told, KINDS, f"scores is one of {', '.join(KINDS)}.")
-    if unit and told != "regression":
-        raise UnknownOptionError(unit, (), "A unit belongs to values: say scores='regression'.")
-
-
-def make_head(kind: str, count: int, given: Classes | None = None, **attributes: Any) -> Head:
-    """The head of a kind, as the number of scores and the class names ask for it."""
-    if kind == "binary":
-        attributes["own"] = int(given is not None and len(given) == 2)
-    return _HEADS[kind](count, **attributes)
 
 
 def scores_of(output: Any, pictures: int) -> Tensor:
@@ -326,7 +322,9 @@ def scores_of(output: Any, pictures: int) -> Tensor:
         if isinstance(scores, Tensor)
         else f"a {type(output).__name__}"
     )
-    raise NetworkError(f"This module returns {what}; {_NO_SCORES}.")
+    maps = isinstance(scores, Tensor) and scores.ndim == 4 and scores.is_floating_point()
+    told = ", or say scores='segmentation' if it gives a score to each class at each place" if maps else ""
+    raise NetworkError(f"This module returns {what}; {_NO_SCORES}{told}.")
 
 
 def _count(number: int, what: str) -> str:

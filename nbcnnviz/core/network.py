@@ -24,12 +24,13 @@ from nbcnnviz.core.errors import (
     UnknownLayerError,
     first_sentence,
 )
-from nbcnnviz.core.heads import Classes, check_told
+from nbcnnviz.core.finding import check_told, family, find_head
+from nbcnnviz.core.heads import Classes
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.layers import Layer, has_channels_last
 from nbcnnviz.core.mixing import mixes_pictures
 from nbcnnviz.core.preprocess import Preprocess, Unprocess, applied, trial
-from nbcnnviz.core.probing import explained, find_head, find_input
+from nbcnnviz.core.probing import explained, find_input
 from nbcnnviz.core.recording import Activation, Habits, Recorder, Recording
 from nbcnnviz.core.replica import unwrapped
 from nbcnnviz.core.trace import Trace
@@ -60,9 +61,11 @@ class Network:
     scores
         What the module returns: ``"logits"`` of classes that exclude one another; ``"probabilities"`` (rows that sum to
         one, or their logarithms); ``"binary"`` (one logit for two classes); ``"multilabel"`` (independent logits);
-        ``"regression"`` (values); ``"embedding"``. Default: found by numbers. Probabilities, their logarithms, a sigmoid
-        at the end, and rows of unit length (an embedding) show themselves; one score alone is taken for a binary logit,
-        and all else for logits. Where the module ends in a softmax or a sigmoid, `Trace.scores` are the logits before it.
+        ``"regression"`` (values); ``"embedding"``; ``"segmentation"`` (maps of class scores, (N, K, h, w)); ``"detection"``
+        (a list of dictionaries with boxes, labels and scores, see `Detection`). Default: found by numbers. Probabilities,
+        their logarithms, a sigmoid at the end, and rows of unit length (an embedding) show themselves, and so do
+        torchvision's segmentation and detection networks; one score alone is taken for a binary logit, and all else for
+        logits. Where the module ends in a softmax or a sigmoid, `Trace.scores` are the logits before it.
     unit
         What the values of a regression are counted in.
     extra
@@ -123,8 +126,10 @@ class Network:
         prepare = None if preprocess is None else partial(applied, preprocess)
         self._call = Call(unwrapped(module), extra, prepare)
         if preprocess is None:
-            shape, recording = find_input(self._probe, unwrapped(module), size, extra)
+            shape, recording = find_input(self._probe, unwrapped(module), size, extra, scores)
             self.preprocess: Callable[[Image.Image], Tensor] = Preprocess.of(shape[1:], shape[0])
+            if family(recording, scores) == "detection":  # these normalise for themselves
+                self.preprocess = Preprocess(shape[1:], (0.0,) * shape[0], (1.0,) * shape[0])
         else:
             grey = trial(preprocess)
             shape = (grey.shape[0], grey.shape[1], grey.shape[2])
@@ -134,21 +139,21 @@ class Network:
                 raise explained(failure, unwrapped(module), extra) from failure.__cause__
             self.preprocess = preprocess
         self.input_shape: tuple[int, int, int] = shape
-        checked = self._checked(shape)
-        self.unchecked = checked.unchecked
-        self._habits = Habits(recording.plain, recording.sets_grad_mode, checked.cleared)
         self.layers = self._layers_of(recording)
         self.last_maps = self._last_maps(recording)
         self.head, self._call = find_head(
             lambda x, call: self._probe(x, call).output,
             self._call,
-            shape,
-            recording.output,
+            unwrapped(module),
+            recording,
             told=scores,
             classes=classes,
             unit=unit,
         )
         self.classes = self.head.names(classes)
+        checked = self._checked(shape)
+        self.unchecked = checked.unchecked
+        self._habits = Habits(recording.plain, recording.sets_grad_mode, checked.cleared)
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.input_shape))
@@ -363,7 +368,7 @@ class Network:
         """Whether the replica computes what the module does, on noise: see `nbcnnviz.core.checking.check`."""
         noise = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0)).to(self.device, self.dtype)
         try:
-            return check(unwrapped(self.module), noise, self._call)
+            return check(unwrapped(self.module), noise, self._call, self.head.scores)
         except NetworkError:
             raise
         except Exception as error:  # the user's code may raise anything

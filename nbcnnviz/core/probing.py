@@ -1,4 +1,4 @@
-"""What a module is found to be by running it once or twice: the size it takes, and what its scores are."""
+"""The size that a module takes, found by running it on grey pictures; and why it takes none."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nbcnnviz.core.calls import NORMALISERS, Call, behind, missing
+from nbcnnviz.core.calls import missing
 from nbcnnviz.core.errors import NetworkError
-from nbcnnviz.core.heads import Classes, Head, main_output, make_head, scores_of
+from nbcnnviz.core.finding import family
+from nbcnnviz.core.heads import main_output
 from nbcnnviz.core.recording import Recording
 
 # Input sizes that networks are made for, tried in turn when none is given: ImageNet's, then those of small data sets.
 _USUAL_SIZES = (224, 32, 299, 28, 64, 96, 128, 256, 384)
-_LEAST_EMBEDDING = 8  # numbers; rows of unit length that are shorter may be an angle's sine and cosine
 
 Run = Callable[[Tensor], Recording]
 
 
 def find_input(
-    run: Run, module: nn.Module, size: int | tuple[int, int] | None, extra: Any
+    run: Run, module: nn.Module, size: int | tuple[int, int] | None, extra: Any, told: str | None = None
 ) -> tuple[tuple[int, int, int], Recording]:
     """The (C, H, W) that a module takes, and the pass of a grey picture that shows it.
 
@@ -41,7 +41,7 @@ def find_input(
             failures.append(failure)
             continue
         try:
-            scores_of(recording.output, 1)
+            family(recording, told)
         except NetworkError as no_scores:
             if size is not None or not _is_maps(recording.output):
                 raise
@@ -136,120 +136,3 @@ def _input_channels(module: nn.Module) -> int:
 def _first_convolution(module: nn.Module) -> tuple[str, nn.modules.conv._ConvNd | None]:
     found = ((n, m) for n, m in module.named_modules() if isinstance(m, nn.modules.conv._ConvNd))
     return next(found, ("", None))
-
-
-def find_head(
-    run: Callable[[Tensor, Callable[[nn.Module, Tensor], Any]], Any],
-    call: Call,
-    shape: tuple[int, int, int],
-    output: Any,
-    *,
-    told: str | None = None,
-    classes: Classes | None = None,
-    unit: str = "",
-) -> tuple[Head, Call]:
-    """What the scores of a network are, and the call that returns them.
-
-    Parameters
-    ----------
-    run
-        Runs a batch without a graph, by a given call, and returns what the call does.
-    call, shape, output
-        The call so far, the shape (C, H, W) of its input, and what it returned for one grey picture.
-    told, classes, unit
-        What the user says of them.
-
-    Raises
-    ------
-    NetworkError
-        If what was told and the numbers do not agree.
-    """
-    scores = scores_of(output, 1)
-    count = scores.shape[1]
-    flat = main_output(output).ndim == 1
-    if told in ("regression", "embedding") and not flat:
-        return make_head(told, count, unit=unit), call
-    if told is None and not flat and not _remarkable(scores):
-        return make_head("logits" if count > 1 else "binary", count, classes), call
-    # Two pictures at once, since what holds for one may do so by chance.
-    noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
-    output, calls = run(noise, call.watched)
-    scores = scores_of(output, 2)
-    if told in ("regression", "embedding"):
-        return make_head(told, count, unit=unit), call
-    ends_in = _ends_in(output, scores, calls)
-    kind = _kind(scores, ends_in)
-    _agree(told, kind, count, scores)
-    kind = told or kind
-    if kind not in ("probabilities", "binary", "multilabel"):
-        ends_in = None
-    logarithms = {"logarithms": _logarithms(scores)} if kind == "probabilities" else {}
-    return make_head(kind, count, classes, behind=ends_in, **logarithms), call.ending_in(ends_in)
-
-
-def _ends_in(output: Any, scores: Tensor, calls: list[tuple[str, Tensor, Tensor]]) -> str | None:
-    for name, function in NORMALISERS.items():
-        argument = behind(main_output(output), calls, name)
-        if argument is not None and _close(function(argument.reshape(scores.shape)), scores):
-            return name
-    return None
-
-
-def _kind(scores: Tensor, ends_in: str | None) -> str:
-    count = scores.shape[1]
-    if ends_in == "sigmoid":
-        return "binary" if count == 1 else "multilabel"
-    if ends_in or _sums_to_one(scores) or _logarithms(scores):
-        return "probabilities"
-    if count >= _LEAST_EMBEDDING and _unit_length(scores):
-        return "embedding"
-    return "binary" if count == 1 else "logits"
-
-
-def _agree(told: str | None, kind: str, count: int, scores: Tensor) -> None:
-    """Raise NetworkError where what was told cannot be, or where it can only be one score's."""
-    if count == 1 and kind == "probabilities":
-        raise NetworkError(
-            "This network returns a softmax of one score, which is always 1 (or 0, its logarithm): return the score itself."
-        )
-    if told == "binary" and count != 1:
-        raise NetworkError(
-            f"scores='binary' is one logit for two classes, and this network returns {count} scores: they are 'logits' of "
-            "classes that exclude one another, or 'multilabel'."
-        )
-    if told == "probabilities" and kind != "probabilities":
-        raise NetworkError(
-            "scores='probabilities' are rows that sum to one, or their logarithms, and a row of this network's sums to "
-            f"{float(scores[0].sum()):.4g}: are they 'logits', or 'multilabel'?"
-        )
-    if told in ("logits", "multilabel") and kind == "probabilities":
-        raise NetworkError(
-            f"scores={told!r} was said, and the rows of this network's scores sum to one: they are 'probabilities'."
-        )
-    if told == "logits" and kind == "multilabel":
-        raise NetworkError(
-            "scores='logits' was said, and this network ends in a sigmoid: its scores are 'multilabel', each a probability."
-        )
-
-
-def _remarkable(scores: Tensor) -> bool:
-    """Whether scores might be something other than logits, by the looks of one picture's."""
-    within = bool(((scores >= 0) & (scores <= 1)).all())
-    return within or _logarithms(scores) or _unit_length(scores)
-
-
-def _sums_to_one(scores: Tensor) -> bool:
-    return bool((scores >= 0).all()) and _close(scores.float().sum(1), torch.ones(len(scores)), scores.dtype)
-
-
-def _logarithms(scores: Tensor) -> bool:
-    return bool((scores <= 0).all()) and _sums_to_one(scores.exp())
-
-
-def _unit_length(scores: Tensor) -> bool:
-    return _close(scores.float().norm(dim=1), torch.ones(len(scores)), scores.dtype)
-
-
-def _close(found: Tensor, expected: Tensor, dtype: torch.dtype | None = None) -> bool:
-    tolerance = torch.finfo(dtype or expected.dtype).eps ** 0.5
-    return torch.allclose(found.float().cpu(), expected.float().cpu(), rtol=tolerance, atol=tolerance)

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.autograd.graph import Node
 
+from nbcnnviz.core.dense import Box, Detection, Segmentation
 from nbcnnviz.core.diagnosis import REENTRANT
 from nbcnnviz.core.errors import (
     ArgumentTypeError,
@@ -26,7 +27,6 @@ from nbcnnviz.core.errors import (
     first_sentence,
 )
 from nbcnnviz.core.grids import arranged, maps_of
-from nbcnnviz.core.heads import scores_of
 from nbcnnviz.core.preprocess import to_pictures
 from nbcnnviz.core.recording import Activation, Recording
 from nbcnnviz.core.rectifiers import Found, Values, candidates, counterparts, settle
@@ -99,6 +99,9 @@ class Trace:
         What was run.
     input : Tensor
         The preprocessed batch (N, C, H, W), a leaf of the graph.
+    output : Any
+        What the network returned, part of the graph; for a network that ends in a softmax or a sigmoid, what that was
+        applied to; None where the pass stopped before.
     parameters : Mapping[str, Tensor]
         The network's parameters as the graph has them: leaves that share the memory of the user's.
     """
@@ -107,7 +110,8 @@ class Trace:
         self.network = network
         self.input = recording.input
         self.parameters = recording.parameters
-        self._scores = None if recording.output is None else scores_of(recording.output, len(recording.input))
+        self.output = recording.output
+        self._scores = None if self.output is None else network.head.scores(self.output, len(recording.input))
         self._activations = recording.activations
         self._lock = Lock()  # a rule is set on the shared graph: one backward pass at a time
 
@@ -219,27 +223,72 @@ class Trace:
 
     @property
     def best(self) -> list[int]:
-        """The index of each picture's best class.
+        """The index of each picture's best class; of a segmentation, the class with the largest share of the picture.
 
         Raises
         ------
         MethodNotApplicableError
             If no class is better than another, since the network returns values or an embedding.
         """
-        return self.network.head.best(self.scores.detach()).tolist()
+        return self.network.head.best(self.scores.detach(), self.output).tolist()
 
     def top(self, k: int = 5, picture: int = 0) -> list[tuple[int, str, float]]:
         """The ``k`` most probable classes of one picture of the batch: (index, name, probability), best first.
 
         Of a binary network of which one class has a name, or none, that class comes first. Of a regression network: the
-        values in their order. Of an embedding: none.
+        values in their order. Of an embedding: none. Of a segmentation: the classes with the largest share of the picture,
+        and that share. Of a detection network: the classes with the best boxes, and the best's score.
         """
         k = whole_number("The number of classes", k, at_least=1)
         picture = whole_number("A picture of the batch", picture)
         if not -len(self) <= picture < len(self):
             raise FilterRangeError(f"The trace has {len(self)} pictures, 0 to {len(self) - 1}: there is no {picture}.")
         head, names = self.network.head, self.network.classes
-        return [(i, names[i], p) for i, p in head.top(self.scores.detach()[picture][None], k)]
+        return [(i, names[i], p) for i, p in head.top(self.scores.detach(), k, picture, self.output)]
+
+    @property
+    def score_maps(self) -> Tensor:
+        """A segmentation network's class scores at each place, (N, K, h, w), part of the graph.
+
+        Raises
+        ------
+        MethodNotApplicableError
+            If the network is none.
+        """
+        return self._segmentation.maps(self.output)
+
+    @property
+    def labels(self) -> Tensor:
+        """The class that a segmentation network predicts for each place, (N, h, w); -1 where none is likelier than not.
+
+        Raises
+        ------
+        MethodNotApplicableError
+            If the network is none.
+        """
+        return self._segmentation.labels(self.output)
+
+    @property
+    def _segmentation(self) -> Segmentation:
+        head = self.network.head
+        if not isinstance(head, Segmentation) or not self.whole:
+            raise MethodNotApplicableError(
+                f"{self.network.name} returns no maps of class scores: it is no segmentation."
+            )
+        return head
+
+    def boxes(self, picture: int = 0) -> list[Box]:
+        """The boxes that a detection network found in a picture of the batch, in its order.
+
+        Raises
+        ------
+        MethodNotApplicableError
+            If the network is none.
+        """
+        head = self.network.head
+        if not isinstance(head, Detection) or not self.whole:
+            raise MethodNotApplicableError(f"{self.network.name} returns no boxes: it is no detection network.")
+        return head.boxes(self.output, len(self), self.network.classes)[picture]
 
     @property
     def size(self) -> tuple[int, int]:
