@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from nbcnnviz.attribution import cams, gradients  # their methods enter the register
+from nbcnnviz.attribution import cams, gradient_cams, gradients  # their methods enter the register
 from nbcnnviz.attribution.method import Method, checked_options, find, method, methods
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.core.errors import ArgumentTypeError, MethodNotApplicableError
@@ -99,6 +99,8 @@ class _Attribute:
             trace = source
         else:
             kept = _needed(asked, layer)
+            if kept is not None and chosen.looks_at is not None:
+                kept |= set(chosen.looks_at(network, layer, chosen.defaults | options))
             from_layers = bool(kept) and layer != "input" and not chosen.needs_input
             trace = source.trace(image, layers=kept, from_layers=from_layers)
         return chosen.run(trace, as_target(asked, trace), layer, **options)
@@ -131,6 +133,7 @@ __all__ = [
     "attribute",
     "cams",
     "checked_options",
+    "gradient_cams",
     "gradients",
     "method",
     "methods",

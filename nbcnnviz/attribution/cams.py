@@ -27,7 +27,7 @@ def cam(trace: Trace, target: Target, layer: str) -> Frames:
         )
     maps, weight = trace.maps(layer), _head(trace, layer)
     classes = weight[list(target.indices(trace))]
-    yield Attribution(_weighted(maps, classes).relu(), target, layer, trace)
+    yield Attribution(weighted_sum(maps, classes).relu(), target, layer, trace)
 
 
 @method("Grad-CAM", family="cams", needs_layer=True, cost="B to the layer")
@@ -48,10 +48,10 @@ def guided_grad_cam(trace: Trace, target: Target, layer: str) -> Frames:
 def _grad_cam(trace: Trace, target: Target, layer: str) -> Tensor:
     maps = trace.maps(layer)
     weights = trace.map_gradient(target, layer).flatten(2).mean(2)
-    return _weighted(maps, weights).relu()
+    return weighted_sum(maps, weights).relu()
 
 
-def _weighted(maps: Tensor, weights: Tensor) -> Tensor:
+def weighted_sum(maps: Tensor, weights: Tensor) -> Tensor:
     """The sum over channels, (N, 1, h, w), of maps (N, C, h, w) times weights (N, C)."""
     summed: Tensor = torch.bmm(weights.unsqueeze(1), maps.flatten(2)).unflatten(2, maps.shape[2:])
     return summed

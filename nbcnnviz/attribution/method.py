@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import replace as changed
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,12 @@ from nbcnnviz.core.errors import NameTakenError, UnknownMethodError
 from nbcnnviz.core.options import Option, checked, declared
 
 if TYPE_CHECKING:
+    from nbcnnviz.core.network import Network
     from nbcnnviz.core.trace import Trace
 
 Frames = Iterator[Attribution]
 Passes = Callable[[Mapping[str, Any], "Trace"], float]
+LooksAt = Callable[["Network", str, Mapping[str, Any]], Collection[str]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Method:
     passes
         ``passes(options, trace)``: how many forward passes its run is worth, given the values of all options, where the
         method says so.
+    looks_at
+        ``looks_at(network, layer, options)``: the layers whose maps it looks at, for a method that looks at several.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Method:
     run: Callable[..., Frames]
     options: dict[str, Option]
     passes: Passes | None = None
+    looks_at: LooksAt | None = None
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -77,6 +82,7 @@ def method(
     needs_input: bool = False,
     cost: str,
     passes: Passes | None = None,
+    looks_at: LooksAt | None = None,
     replace: bool = False,
 ) -> Callable[[Callable[..., Frames]], Any]:
     """Enter a generator of frames among the methods, under its own name.
@@ -86,7 +92,7 @@ def method(
 
     Parameters
     ----------
-    title, family, needs_layer, needs_input, cost, passes
+    title, family, needs_layer, needs_input, cost, passes, looks_at
         See `Method`.
     replace
         Whether it may take the place of another function's method of the same name.
@@ -118,7 +124,17 @@ def method(
                     frames.close()
 
         _METHODS[name] = Method(
-            name, title, family, needs_layer, needs_input, cost, inspect.getdoc(made) or "", run, options, passes
+            name,
+            title,
+            family,
+            needs_layer,
+            needs_input,
+            cost,
+            inspect.getdoc(made) or "",
+            run,
+            options,
+            passes,
+            looks_at,
         )
         return run
 

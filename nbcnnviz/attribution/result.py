@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 # Methods whose maps are gradients of every pixel, with their sign.
 _AS_PICTURES = frozenset({"gradient", "guided_backprop", "deconvnet", "guided_grad_cam"})
 
-_FIELDS = ("target", "layer", "trace", "rectifiers", "step", "steps", "method")
-_DEFAULTS = {"rectifiers": None, "step": 1, "steps": 1, "method": ""}
+_FIELDS = ("target", "layer", "trace", "rectifiers", "step", "steps", "method", "error")
+_DEFAULTS = {"rectifiers": None, "step": 1, "steps": 1, "method": "", "error": None}
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -51,6 +51,8 @@ class Attribution:
         What it was computed from.
     method : str
         The method's name, which the registry fills in.
+    error : Tensor or None
+        The standard error of the values, of their shape, for a method that samples; NaN where nothing is known of it.
     """
 
     values: Tensor
@@ -61,6 +63,7 @@ class Attribution:
     step: int
     steps: int
     method: str
+    error: Tensor | None
 
     def __init__(self, values: Tensor, *args: Any, **given: Any) -> None:
         # ``Attribution(values, target, layer, trace, rectifiers, step, steps, method)``; a method of yore puts its name

@@ -112,6 +112,8 @@ class Trace(Answers):
         self.output = recording.output
         self._scores = None if self.output is None else network.head.scores(self.output, len(self.input))
         self._activations = recording.activations
+        # What a question has found out, for the next: it is as true as the trace, and goes with it.
+        self.memory: dict[Any, Any] = {}
         self._lock = Lock()  # a rule is set on the shared graph: one backward pass at a time
 
     def __repr__(self) -> str:
