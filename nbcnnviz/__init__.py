@@ -31,6 +31,7 @@ from nbcnnviz.core.network import Network
 from nbcnnviz.core.options import Option, option
 from nbcnnviz.core.preprocess import Preprocess
 from nbcnnviz.core.targets import (
+    BoxScore,
     Channel,
     ClassScore,
     Combination,
@@ -41,6 +42,8 @@ from nbcnnviz.core.targets import (
     LayerEnergy,
     Likeness,
     Probability,
+    RegionScore,
+    Similarity,
     Target,
     Unit,
 )
@@ -62,6 +65,9 @@ from nbcnnviz.zoo import load_network, networks
 __version__ = "0.1.0"
 
 __all__ = [
+    "BoxScore",
+    "RegionScore",
+    "Similarity",
     "ALL_LAYERS",
     "ALL_PARAMETERS",
     "ArgumentTypeError",

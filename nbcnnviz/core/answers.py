@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +126,17 @@ class Answers:
             )
         return head
 
+    @property
+    def detections(self) -> list[Mapping[str, Tensor]]:
+        """What a detection network found, part of the graph: for each picture its boxes, labels and scores.
+
+        Raises
+        ------
+        MethodNotApplicableError
+            If the network is none.
+        """
+        return self._detection.detections(self.output, len(self))
+
     def boxes(self, picture: int = 0) -> list[Box]:
         """The boxes that a detection network found in a picture of the batch, in its order.
 
@@ -133,7 +145,11 @@ class Answers:
         MethodNotApplicableError
             If the network is none.
         """
+        return self._detection.boxes(self.output, len(self), self.network.classes)[picture]
+
+    @property
+    def _detection(self) -> Detection:
         head = self.network.head
         if not isinstance(head, Detection) or not self.whole:
             raise MethodNotApplicableError(f"{self.network.name} returns no boxes: it is no detection network.")
-        return head.boxes(self.output, len(self), self.network.classes)[picture]
+        return head

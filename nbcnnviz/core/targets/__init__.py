@@ -13,8 +13,10 @@ from nbcnnviz.core.targets.kinds import (
     Unit,
     channel_of,
 )
+from nbcnnviz.core.targets.regions import BoxScore, RegionScore, Similarity
 
 __all__ = [
+    "BoxScore",
     "Channel",
     "ClassScore",
     "Combination",
@@ -26,6 +28,8 @@ __all__ = [
     "Likeness",
     "Operation",
     "Probability",
+    "RegionScore",
+    "Similarity",
     "Target",
     "TargetLike",
     "Unit",

@@ -94,11 +94,11 @@ def as_target(target: TargetLike, trace: Trace | None = None) -> Target:
         If it is none of these.
     """
     if isinstance(target, Target):
-        return target
+        return target if trace is None else target.pinned(trace)
     if target is None and trace is not None:
         return ClassScore(tuple(trace.best))
     if isinstance(target, (list, tuple)) and target and any(callable(entry) for entry in target):
-        return Each(target)
+        return as_target(Each(target), trace)
     if target is not None and not isinstance(target, (str, Tensor, np.ndarray)) and callable(target):
         return Function(target)
     if target is None:

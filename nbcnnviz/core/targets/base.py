@@ -73,6 +73,10 @@ class Target(ABC):
         """The target in a few words, for captions."""
         return repr(self)
 
+    def pinned(self, trace: Trace) -> Target:
+        """The target for every other pass, where what it is about is found at this trace: a box of its list, say."""
+        return self
+
     def __add__(self, other: Any) -> Target:
         return _linear((1, self), (1, other))
 
@@ -160,6 +164,10 @@ class Combination(_Composed):
         total = reduce(operator.add, scores)
         return total + self.constant if self.constant else total
 
+    def pinned(self, trace: Trace) -> Target:
+        """See `Target.pinned`."""
+        return Combination(tuple((weight, target.pinned(trace)) for weight, target in self.terms), self.constant)
+
     def __repr__(self) -> str:
         return self._joined(
             [(w, f"({t!r})" if isinstance(t, _Composed) else repr(t)) for w, t in self.terms], repr, "*"
@@ -202,6 +210,10 @@ class Operation(_Composed):
         """The score of each picture, (N,)."""
         left, right = (p(trace) if isinstance(p, Target) else p for p in (self.left, self.right))
         return left * right if self.sign == "*" else left / right  # type: ignore[return-value]
+
+    def pinned(self, trace: Trace) -> Target:
+        """See `Target.pinned`."""
+        return Operation(self.sign, *(p.pinned(trace) if isinstance(p, Target) else p for p in (self.left, self.right)))
 
     def __repr__(self) -> str:
         left, right = (f"({p!r})" if isinstance(p, _Composed) else repr(p) for p in (self.left, self.right))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,12 @@ class Each(_Composed):
         """One for each target."""
         return len(self.targets)
 
+    def pinned(self, trace: Trace) -> Target:
+        """See `Target.pinned`."""
+        if len(trace.input) != len(self.targets):
+            return self
+        return Each([t.pinned(OnePicture(trace, i)) for i, t in enumerate(self.targets)])  # type: ignore[arg-type]
+
     def __call__(self, trace: Trace) -> Tensor:
         """The score of each picture, (N,)."""
         if len(trace.input) != len(self.targets):
@@ -133,3 +139,23 @@ class OnePicture:
     def log_probabilities(self) -> Tensor:
         """The logarithm of each class's probability, (1, C)."""
         return self._trace.log_probabilities[self._at]
+
+    @property
+    def score_maps(self) -> Tensor:
+        """Its class scores at each place, (1, K, h, w)."""
+        return self._trace.score_maps[self._at]
+
+    @property
+    def labels(self) -> Tensor:
+        """The class predicted for each place, (1, h, w)."""
+        return self._trace.labels[self._at]
+
+    @property
+    def detections(self) -> list[Mapping[str, Tensor]]:
+        """What a detection network found in it."""
+        return self._trace.detections[self._at]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the input."""
+        return self._trace.size
