@@ -17,7 +17,6 @@ from nbcnnviz.core.calls import Call
 from nbcnnviz.core.checking import Check, check
 from nbcnnviz.core.diagnosis import cause
 from nbcnnviz.core.errors import (
-    ArgumentTypeError,
     ImageError,
     NetworkError,
     UnknownClassError,
@@ -29,14 +28,16 @@ from nbcnnviz.core.heads import Classes
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.layers import Layer, has_channels_last
 from nbcnnviz.core.mixing import mixes_pictures
+from nbcnnviz.core.passes import Passes
 from nbcnnviz.core.preprocess import Preprocess, Unprocess, applied, trial
 from nbcnnviz.core.probing import explained, find_input
 from nbcnnviz.core.recording import Activation, Habits, Recorder, Recording
 from nbcnnviz.core.replica import unwrapped
+from nbcnnviz.core.scoring import Prepare
 from nbcnnviz.core.trace import Trace
 
 
-class Network:
+class Network(Passes):
     """A ``torch.nn.Module`` that takes pictures, its preprocessing, class names and layers.
 
     The module is run once or twice at construction, to learn its layers and what its scores are. It is never changed:
@@ -223,35 +224,6 @@ class Network:
             )
         return Trace(self, recording)
 
-    def again(
-        self, layers: Collection[str] | None = (), *, stop: bool = False, channels_last: bool = False
-    ) -> Callable[[Tensor], Trace]:
-        """A function that traces one preprocessed batch (N, C, H, W) after the other, faster than `trace`.
-
-        It keeps one replica of the module, which shares its weights; only the input has a gradient.
-
-        Parameters
-        ----------
-        layers
-            Names of the layers to keep, None for all.
-        stop
-            Whether each pass ends as soon as the last of ``layers`` has returned; such a trace has no scores.
-        channels_last
-            Whether the replica has a copy of the kernels, as they are now, in the layout that suits a batch of that
-            memory format. Worth it for many passes on a CPU.
-        """
-        self._check_layers(layers)
-        recorder = Recorder(
-            unwrapped(self.module),
-            layers,
-            parameters=False,
-            stop=stop,
-            habits=self._habits,
-            channels_last=channels_last,
-            call=self._call,
-        )
-        return lambda x: Trace(self, self._recorded(recorder, x))
-
     def batch(self, images: Any) -> Tensor:
         """Pictures as the module takes them: (N, C, H, W), of its type, on its device. See `trace`."""
         if isinstance(images, Tensor) and images.ndim == 4:
@@ -315,13 +287,6 @@ class Network:
             )
         return UnknownLayerError(name, choices)
 
-    def _check_layers(self, layers: Collection[str] | None) -> None:
-        if layers is not None and (isinstance(layers, str) or not isinstance(layers, Collection)):
-            raise ArgumentTypeError(f"layers is a list of names, or None for all: not {layers!r}.")
-        for name in layers or ():
-            if not isinstance(name, str) or name not in self.layers:
-                raise self.unknown_layer(name)
-
     def gradient_cut(self, x: Tensor | None = None) -> str | None:
         """What in the network cuts the gradient between the scores and the input, in a sentence; None if nothing does.
 
@@ -348,9 +313,11 @@ class Network:
         )
         return self._recorded(recorder, x, differentiable)
 
-    def _recorded(self, recorder: Recorder, x: Tensor, differentiable: bool = True) -> Recording:
+    def _recorded(
+        self, recorder: Recorder, x: Tensor, differentiable: bool = True, prepare: Prepare | None = None
+    ) -> Recording:
         try:
-            return recorder(x, differentiable)
+            return recorder(x, differentiable, prepare)
         except (torch.OutOfMemoryError, NetworkError):
             raise
         except Exception as error:  # the user's code may raise anything

@@ -120,11 +120,21 @@ class Recorder:
         self._layers, self._stop = frozenset(layers or ()), stop
         self._from_layers, self._always_on = from_layers, habits.sets_grad_mode
         # Of the layer where the graph begins the network gets a copy; nothing can write over what is kept of it.
-        one_call = from_layers and len(self._layers) == 1 and not any(":" in name for name in self._layers)
+        # So it is of the layer where the pass ends.
+        one_call = (from_layers or stop) and len(self._layers) == 1 and not any(":" in name for name in self._layers)
         self._guarded = not habits.plain or not (one_call or names == set())
 
-    def __call__(self, x: Tensor, differentiable: bool = True) -> Recording:
-        """The forward pass of ``x`` (N, C, H, W), with the autograd graph if it is to be ``differentiable``."""
+    def __call__(
+        self,
+        x: Tensor,
+        differentiable: bool = True,
+        prepare: Callable[[dict[str, nn.Module], ExitStack], None] | None = None,
+    ) -> Recording:
+        """The forward pass of ``x`` (N, C, H, W), with the autograd graph if it is to be ``differentiable``.
+
+        ``prepare(modules, hooks)`` may hook modules of the replica, before the hooks that keep what they return; what it
+        enters in ``hooks`` takes its hooks away again.
+        """
         pass_ = _Pass(self._layers, self._stop, self._from_layers and differentiable, self._always_on)
         guard = Guard(pass_.before_write, own=self._replica.own()) if self._guarded else None
         grad_mode = differentiable and (not self._from_layers or self._always_on)
@@ -132,6 +142,8 @@ class Recorder:
         # Inference mode would give tensors that autograd refuses, grad mode off a pass without a graph.
         with torch.inference_mode(False), torch.set_grad_enabled(grad_mode), ExitStack() as hooks:
             self._replica.renew()
+            if prepare is not None:
+                prepare(dict(self._replica.module.named_modules()), hooks)
             for name, module in self._kept:
                 hooks.callback(module.register_forward_hook(pass_.hook(name)).remove)
             leaf = x.detach().clone().requires_grad_(differentiable)

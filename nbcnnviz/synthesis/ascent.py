@@ -102,7 +102,7 @@ class Ascent:
     def _looking(self) -> Callable[[Tensor], Trace]:
         layers = self.objective.layers
         stop = bool(layers) and not self.objective.whole
-        return self.net.again(layers, stop=stop, channels_last=self._channels_last)
+        return self.net.tracer(layers, stop=stop, channels_last=self._channels_last)
 
     def _settings(self, step: int) -> Controls:
         """The controls as they are now, after what is scheduled for a step."""

@@ -236,7 +236,7 @@ def _begun_from(net: Network, colours: Colours, start: Any, at: str, picture: Te
 
 
 def _least_likely(net: Network, x: Tensor) -> int:
-    return int(net.again()(x.to(net.dtype)).scores.argmin())
+    return int(net.head.class_scores(net.scores(x)).argmin())
 
 
 class _Share:

@@ -42,7 +42,7 @@ def invert(
     """
     layer = layer or middle(net)
     wanted = one_picture(picture_of(net, Colours(net), image, size))
-    activation = net.again([layer], stop=True)(wanted.to(net.dtype))[layer]
+    activation = net.tracer([layer], stop=True)(wanted.to(net.dtype))[layer]
     ascent = begin(
         "invert", net, Likeness(layer, activation), steps=steps, size=tuple(wanted.shape[2:]),
         subject=Words(f"{named(image)}, {layer!r}"), origin=options.get("start", image), **options,

@@ -65,7 +65,7 @@ def saved_as(pictures: Sequence[Image.Image], net: Network, objective: Target) -
         return None
     scores = None
     with torch.inference_mode(False), torch.enable_grad():
-        trace = net.again(objective.layers)(x)
+        trace = net.tracer(objective.layers)(x)
         with suppress(NbcnnvizError):
             scores = tuple(objective(trace).detach().tolist())
     return Saved(trace.scores.detach(), scores, net.classes)

@@ -62,7 +62,7 @@ def test_other_inputs_are_fixed_for_every_picture(extra, x: Tensor) -> None:
     scores, gradient = by_hand(lambda x: module(x, AGE.expand(len(x), -1)), x, 2)
     torch.testing.assert_close(trace.scores.detach(), scores)
     torch.testing.assert_close(trace.gradient(2), gradient)
-    torch.testing.assert_close(network.again()(x[:2]).scores.detach(), scores[:2])
+    torch.testing.assert_close(network.tracer()(x[:2]).scores.detach(), scores[:2])
     found = nv.attribute(network, x, method="grad_cam", layer="conv", target=1)
     assert found.values.shape == (3, 1, 10, 8)
 

@@ -238,7 +238,7 @@ def test_whatever_way_a_module_is_reached_its_replica_runs(way: str) -> None:
     assert relative_error(trace.gradient(1), gradient) < 1e-5
     assert len(trace.gradient(1, nv.ALL_PARAMETERS)) == 6, "every parameter has a gradient"
     assert any(name.endswith("body.0") or name.endswith("_orig_mod.0") for name in trace.layers)
-    run = network.again()
+    run = network.tracer()
     assert relative_error(run(X).scores, scores) < 1e-5
     assert torch.equal(run(X).scores, run(X).scores)
     assert photograph(module) == before
@@ -333,7 +333,7 @@ def test_state_kept_as_attributes_lasts_for_one_pass_only() -> None:
     module = Remembers().eval()
     state = module.generator.get_state()
     network = nv.Network(module, size=8)
-    run = network.again()
+    run = network.tracer()
     first = run(X).scores.detach()
     for _ in range(3):
         assert torch.equal(run(X).scores, first)
@@ -363,7 +363,7 @@ def test_state_written_in_place_is_not_the_users() -> None:
 
     module = Leaks().eval()
     network = nv.Network(module, size=8)
-    trace, run = network.trace(X), network.again()
+    trace, run = network.trace(X), network.tracer()
     assert torch.equal(trace.scores, run(X).scores)
     assert torch.equal(trace.scores, run(X).scores)
     assert not module.membrane.any()

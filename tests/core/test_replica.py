@@ -276,7 +276,7 @@ def test_a_replica_shares_memory_and_nothing_else() -> None:
 def test_every_pass_starts_from_the_users_buffers(passes: str) -> None:
     module = toys.Stateful().eval()
     network = nv.Network(module, size=12)
-    run = network.trace if passes == "trace" else network.again()
+    run = network.trace if passes == "trace" else network.tracer()
     torch.manual_seed(4)
     first, second = run(X), run(X)
     assert torch.equal(first.scores, second.scores), "the noise is drawn from the same state, too"

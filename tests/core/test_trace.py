@@ -391,7 +391,7 @@ def test_questions_from_several_threads_do_not_mix() -> None:
 
 def test_traces_one_after_the_other_are_the_same_as_each_alone() -> None:
     network = nv.Network(toys.classic(), size=12)
-    run = network.again(["2"])
+    run = network.tracer(["2"])
     for _ in range(3):
         x = torch.randn(2, 3, 12, 12)
         one, other = run(x), network.trace(x)
@@ -402,7 +402,7 @@ def test_traces_one_after_the_other_are_the_same_as_each_alone() -> None:
     with pytest.raises(nv.GradientError, match="made for the input's alone"):
         one.gradient(1, "0.weight")
     with pytest.raises(nv.UnknownLayerError, match="Nearest: 2"):
-        network.again(["22"])
+        network.tracer(["22"])
 
 
 def test_a_pass_that_stops_runs_nothing_beyond_its_layers() -> None:
@@ -419,12 +419,12 @@ def test_a_pass_that_stops_runs_nothing_beyond_its_layers() -> None:
     x = torch.randn(1, 3, 12, 12)
     expected = network.trace(x).gradient(nv.Channel("2", 3))
     Counted.runs = 0
-    trace = network.again(["0", "2"], stop=True)(x)
+    trace = network.tracer(["0", "2"], stop=True)(x)
     assert Counted.runs == 0
     assert not trace.whole
     assert trace.layers == ("0", "2")
     assert torch.equal(trace.gradient(nv.Channel("2", 3)), expected)
     with pytest.raises(nv.GradientError, match="stopped at layer '2', before the class scores"):
         trace.gradient(0)
-    assert network.again(["0", "2"])(x).whole
+    assert network.tracer(["0", "2"])(x).whole
     assert Counted.runs == 1

@@ -309,7 +309,7 @@ def test_traces_with_frozen_parameters_and_those_that_stop_have_fields_too() -> 
     network = nv.Network(toys.classic(), size=12)
     x = torch.randn(1, 3, 12, 12)
     expected = receptive_field(network.trace(x), "4", 2, 3)
-    assert receptive_field(network.again(["4"], stop=True)(x), "4", 2, 3) == expected == (1, 3, 9, 11)
+    assert receptive_field(network.tracer(["4"], stop=True)(x), "4", 2, 3) == expected == (1, 3, 9, 11)
 
 
 def test_fields_can_be_had_after_the_weights_changed() -> None:

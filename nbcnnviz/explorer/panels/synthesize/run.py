@@ -54,7 +54,7 @@ class Order:
         if self.objective is not None or self.recipe.name == "fool":
             return self
         net = self.network
-        index = int(net.again()(net.batch(self.image)).scores.argmax())
+        index = int(net.head.best(net.scores(self.image)))
         words = f"class {net.classes[index]} ({index})"
         return replace(self, objective=index, words=words, titles=(words,))
 

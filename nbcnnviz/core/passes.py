@@ -1,0 +1,167 @@
+"""What a network offers for many passes: traces one after the other, and scores without a graph."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Any, cast, overload
+
+import torch
+from torch import Tensor, nn
+
+from nbcnnviz.core.errors import ArgumentTypeError, UnknownLayerError
+from nbcnnviz.core.recording import Habits, Recorder, Recording
+from nbcnnviz.core.replica import unwrapped
+from nbcnnviz.core.scoring import FromLayer, Prepare, Scorer
+from nbcnnviz.core.targets import Target, TargetLike, as_target
+from nbcnnviz.core.trace import Trace
+
+if TYPE_CHECKING:
+    from nbcnnviz.core.calls import Call
+    from nbcnnviz.core.layers import Layer
+    from nbcnnviz.core.network import Network
+
+
+class Passes(ABC):
+    """The part of a `Network` that runs many passes."""
+
+    module: nn.Module
+    layers: dict[str, Layer]
+    _habits: Habits
+    _call: Call
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the module's parameters are."""
+
+    @abstractmethod
+    def batch(self, images: Any) -> Tensor:
+        """Pictures as the module takes them, (N, C, H, W)."""
+
+    @abstractmethod
+    def unknown_layer(self, name: object, choices: Iterable[str] | None = None) -> UnknownLayerError:
+        """The error for a layer's name that is not among ``choices``."""
+
+    @abstractmethod
+    def _recorded(
+        self, recorder: Recorder, x: Tensor, differentiable: bool = True, prepare: Prepare | None = None
+    ) -> Recording: ...
+
+    def tracer(
+        self, layers: Collection[str] | None = (), *, stop: bool = False, channels_last: bool = False
+    ) -> Callable[[Tensor], Trace]:
+        """A function that traces one preprocessed batch (N, C, H, W) after the other, faster than `trace`.
+
+        It keeps one replica of the module, which shares its weights; only the input has a gradient.
+
+        Parameters
+        ----------
+        layers
+            Names of the layers to keep, None for all.
+        stop
+            Whether each pass ends as soon as the last of ``layers`` has returned; such a trace has no scores.
+        channels_last
+            Whether the replica has a copy of the kernels, as they are now, in the layout that suits a batch of that
+            memory format. Worth it for many passes on a CPU.
+        """
+        self._check_layers(layers)
+        recorder = self._recorder(layers, stop=stop, channels_last=channels_last)
+        return lambda x: Trace(self._network, self._recorded(recorder, x))
+
+    def again(
+        self, layers: Collection[str] | None = (), *, stop: bool = False, channels_last: bool = False
+    ) -> Callable[[Tensor], Trace]:
+        """The old name of `tracer`; it goes with version 0.2."""
+        warnings.warn("Network.again is now Network.tracer.", DeprecationWarning, stacklevel=2)
+        return self.tracer(layers, stop=stop, channels_last=channels_last)
+
+    def scores(self, images: Any, target: TargetLike = None) -> Tensor:
+        """The scores of pictures, without a graph: (N, K), or with a target its score of each, (N,).
+
+        Parameters
+        ----------
+        images
+            As for `trace`.
+        target
+            A class or any target, as for `Trace.gradient`. Default: every score of the network, unnormalised.
+
+        Raises
+        ------
+        ImageError, NetworkError
+            As for `trace`.
+        UnknownClassError, UnknownLayerError
+            If the network lacks what the target asks about.
+        """
+        return Scorer(self._network, self._asked(target), channels_last=False)(self.batch(images))
+
+    @overload
+    def scorer(self, target: TargetLike = None) -> Scorer: ...
+    @overload
+    def scorer(self, target: TargetLike = None, *, replace: str, picture: Any) -> FromLayer: ...
+    def scorer(
+        self, target: TargetLike = None, *, replace: str | None = None, picture: Any = None
+    ) -> Scorer | FromLayer:
+        """A function from a preprocessed batch (N, C, H, W) to its scores, for many batches: see `scores`.
+
+        It has the weights as they are now, and no graph. With ``replace`` it is a function from a stack (B, C, h, w) of a
+        layer's outputs, laid out as `Trace.maps` has them, to the scores that one picture has with each of them, (B,):
+        only what comes after the layer is run, on all in one batch.
+
+        Parameters
+        ----------
+        target
+            A class or any target. Default: every score of the network, unnormalised.
+        replace
+            The layer whose output is replaced.
+        picture
+            The one picture, for ``replace``: as `trace` takes it.
+
+        Raises
+        ------
+        UnknownClassError, UnknownLayerError
+            If the network lacks what is asked about.
+        MethodNotApplicableError
+            If what comes after the layer cannot be run for many outputs at once.
+        """
+        channels_last = self.device.type == "cpu"
+        if replace is None:
+            return Scorer(self._network, self._asked(target), channels_last=channels_last)
+        self._check_layers([replace])
+        if picture is None:
+            raise ArgumentTypeError(
+                "To replace a layer's output say whose: scorer(target, replace=layer, picture=...)."
+            )
+        return FromLayer(self._network, self._asked(target), replace, self.batch(picture), channels_last)
+
+    def _asked(self, target: TargetLike) -> Target | None:
+        """The target, which the network has all for."""
+        if target is None:
+            return None
+        asked = as_target(target)
+        asked.check(self._network)
+        return asked
+
+    @property
+    def _network(self) -> Network:
+        return cast("Network", self)
+
+    def _recorder(self, layers: Collection[str] | None, *, stop: bool, channels_last: bool) -> Recorder:
+        """What runs many passes, of which only the input has a gradient."""
+        return Recorder(
+            unwrapped(self.module),
+            layers,
+            parameters=False,
+            stop=stop,
+            habits=self._habits,
+            channels_last=channels_last,
+            call=self._call,
+        )
+
+    def _check_layers(self, layers: Collection[str] | None) -> None:
+        if layers is not None and (isinstance(layers, str) or not isinstance(layers, Collection)):
+            raise ArgumentTypeError(f"layers is a list of names, or None for all: not {layers!r}.")
+        for name in layers or ():
+            if not isinstance(name, str) or name not in self.layers:
+                raise self.unknown_layer(name)
