@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from nbcnnviz.core.errors import NetworkError
 from nbcnnviz.core.guard import Guard
 from nbcnnviz.core.heads import Read, scores_of
+from nbcnnviz.core.recording import Habits, Recorder
 from nbcnnviz.core.replica import Replica, through
 
 # By how much scores may differ, relative to the largest: kernels that are chosen otherwise round otherwise.
@@ -40,14 +41,17 @@ class Check:
     cleared
         What the module keeps for evaluation mode and throws away when it is put into training: (module's name,
         attribute). A replica starts without it, since it may be of other weights, and has no graph.
+    beside
+        See `nbcnnviz.core.recording.Habits`.
     """
 
     unchecked: str | None = None
     cleared: frozenset[tuple[str, str]] = frozenset()
+    beside: bool = False
 
 
 def check(module: nn.Module, x: Tensor, call: Run, read: Read = scores_of) -> Check:
-    """Compare the scores of a replica of ``module`` for a batch ``x``, run by ``call(module, x)``, with those of a deep copy.
+    """Compare the scores of a replica of ``module`` for a batch ``x``, run by ``call(module, x)``, with a deep copy's.
 
     ``read`` takes the scores out of what a pass returns for so many pictures.
 
@@ -58,38 +62,57 @@ def check(module: nn.Module, x: Tensor, call: Run, read: Read = scores_of) -> Ch
     """
     with torch.inference_mode(False), torch.no_grad():
         replica = Replica(module)
-        scores = _scores(replica.module, replica, x, call, read)
-        if replica.rebound:
-            return Check("it has functions of its own that lead to its modules, which a deep copy would share")
-        try:
-            twin = _twin(module, replica)
-        except Exception as error:
-            return Check(f"it cannot be copied ({type(error).__name__})")
-        if twin is None:
-            return Check("there is not the memory for a copy")
-        try:
-            cleared = _cleared(twin, replica, x, call, read)
-            twin = _twin(module, replica) if cleared is not None else twin  # that pass may have left state behind
-            assert twin is not None
-            expected = _scores(twin.train().eval(), replica, x, call, read)
-        except Exception as error:
-            return Check(f"a deep copy of it fails ({type(error).__name__})")
+        scores, overwrites = _scores(replica.module, replica, x, call, read)
+        unchecked, cleared, expected = _of_a_twin(module, replica, x, call, read)
         if cleared:
-            scores = _scores(Replica(module, cleared=cleared).module, replica, x, call, read)
-        _compare(scores, expected, module.training)
-    return Check(cleared=frozenset(cleared or ()))
+            scores, _ = _scores(Replica(module, cleared=cleared).module, replica, x, call, read)
+        if expected is not None:
+            _compare(scores, expected, module.training)
+        found = Check(unchecked, cleared)
+        return replace(found, beside=overwrites and _may_be_beside(module, x, call, found, scores, read))
 
 
-def _scores(module: nn.Module, replica: Replica, x: Tensor, call: Run, read: Read) -> Tensor:
-    """The scores of a replica or a twin; what the pass writes that is the user's is taken back."""
-    with Guard(lambda _: None, own=replica.own()), _Watch(replica.originals) as watch:
+def _of_a_twin(
+    module: nn.Module, replica: Replica, x: Tensor, call: Run, read: Read
+) -> tuple[str | None, frozenset[tuple[str, str]], Tensor | None]:
+    """What a deep copy says: why nothing, what its ``train()`` clears, its scores."""
+    nothing: frozenset[tuple[str, str]] = frozenset()
+    if replica.rebound:
+        return "it has functions of its own that lead to its modules, which a deep copy would share", nothing, None
+    try:
+        twin = _twin(module, replica)
+    except Exception as error:
+        return f"it cannot be copied ({type(error).__name__})", nothing, None
+    if twin is None:
+        return "there is not the memory for a copy", nothing, None
+    try:
+        cleared = _cleared(twin, replica, x, call, read)
+        twin = twin if cleared is None else _twin(module, replica)  # that pass may have left state behind
+        assert twin is not None
+        return None, frozenset(cleared or ()), _scores(twin.train().eval(), replica, x, call, read)[0]
+    except Exception as error:
+        return f"a deep copy of it fails ({type(error).__name__})", nothing, None
+
+
+def _may_be_beside(module: nn.Module, x: Tensor, call: Run, found: Check, scores: Tensor, read: Read) -> bool:
+    """Whether the pass reads nothing again that it overwrites, and gives the very same scores if that is left as it was."""
+    try:
+        recording = Recorder(module, habits=Habits(cleared=found.cleared), call=call, watched=True)(x, False)
+        return not recording.reads_again and torch.equal(read(recording.output, len(x)), scores)
+    except Exception:
+        return False
+
+
+def _scores(module: nn.Module, replica: Replica, x: Tensor, call: Run, read: Read) -> tuple[Tensor, bool]:
+    """The scores of a replica or a twin, and whether it overwrites; what is written that is the user's is taken back."""
+    with Guard(lambda _: None, own=replica.own()) as guard, _Watch(replica.originals) as watch:
         output = call(module, x.clone())
     if watch.used is not None:
         raise NetworkError(
             f"A forward pass uses the module's own {watch.used!r}, which it reaches through a global or a class variable, "
             "not through the module: keep what it calls as an attribute of the module."
         )
-    return read(output, len(x))
+    return read(output, len(x)), guard.overwrites
 
 
 class _Watch(TorchFunctionMode):

@@ -154,7 +154,7 @@ class Network(Passes):
         self.classes = self.head.names(classes)
         checked = self._checked(shape)
         self.unchecked = checked.unchecked
-        self._habits = Habits(recording.plain, recording.sets_grad_mode, checked.cleared)
+        self._habits = Habits(recording.plain, recording.sets_grad_mode, checked.beside, checked.cleared)
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.input_shape))

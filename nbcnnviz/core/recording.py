@@ -40,7 +40,8 @@ class Recording:
     """A forward pass: the leaf it started from, its output, and the layers it went through, in order of return.
 
     The output is None where the pass stopped before it. ``plain`` says that the pass did nothing that the guard had to
-    undo or to do otherwise, ``sets_grad_mode`` that it turned gradients on or off itself.
+    undo or to do otherwise, ``sets_grad_mode`` that it turned gradients on or off itself, ``reads_again`` that it read
+    what it had overwritten, if that was watched.
     """
 
     input: Tensor
@@ -49,6 +50,7 @@ class Recording:
     parameters: Mapping[str, Tensor]
     plain: bool
     sets_grad_mode: bool = False
+    reads_again: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,15 @@ class Habits:
         out: it takes some microseconds a call.
     sets_grad_mode
         Whether it turns gradients on or off itself.
+    beside
+        Whether what a rectifier or an operator overwrites may be left as it was; see `nbcnnviz.core.guard.Guard`.
     cleared
         See `nbcnnviz.core.replica.Replica`.
     """
 
     plain: bool = False
     sets_grad_mode: bool = False
+    beside: bool = False
     cleared: frozenset[tuple[str, str]] = frozenset()
 
 
@@ -95,6 +100,8 @@ class Recorder:
         Whether the replica's kernels are copies laid out so.
     call
         How the replica is run on a batch, ``call(replica, x)``. Default: ``replica(x)``.
+    watched
+        Whether to leave what rectifiers and operators overwrite as it was, and to find out if that is right.
     """
 
     def __init__(
@@ -108,6 +115,7 @@ class Recorder:
         habits: Habits = _UNKNOWN,
         channels_last: bool = False,
         call: Callable[[nn.Module, Tensor], Any] | None = None,
+        watched: bool = False,
     ) -> None:
         self._call = call or _plainly
         with torch.inference_mode(False):
@@ -119,6 +127,7 @@ class Recorder:
         self._kept = [(n, m) for n, m in replica.module.named_modules() if n and (names is None or n in names)]
         self._layers, self._stop = frozenset(layers or ()), stop
         self._from_layers, self._always_on = from_layers, habits.sets_grad_mode
+        self._beside, self._watched = habits.beside, watched
         # Of the layer where the graph begins the network gets a copy; nothing can write over what is kept of it.
         # So it is of the layer where the pass ends.
         one_call = (from_layers or stop) and len(self._layers) == 1 and not any(":" in name for name in self._layers)
@@ -136,7 +145,10 @@ class Recorder:
         enters in ``hooks`` takes its hooks away again.
         """
         pass_ = _Pass(self._layers, self._stop, self._from_layers and differentiable, self._always_on)
-        guard = Guard(pass_.before_write, own=self._replica.own()) if self._guarded else None
+        guard = None
+        if self._guarded:
+            beside = pass_.keeps if self._beside or self._watched else None
+            guard = Guard(pass_.before_write, self._replica.own(), beside, self._watched)
         grad_mode = differentiable and (not self._from_layers or self._always_on)
         differentiable = differentiable and not self._from_layers
         # Inference mode would give tensors that autograd refuses, grad mode off a pass without a graph.
@@ -159,6 +171,7 @@ class Recorder:
             self._replica.parameters,
             plain=guard is None or guard.idle,
             sets_grad_mode=guard is not None and guard.sets_grad_mode,
+            reads_again=guard is not None and guard.reads_again,
         )
 
 
@@ -190,14 +203,17 @@ class _Pass:
 
     def hook(self, name: str) -> Any:
         def keep(module: nn.Module, args: Any, output: Any) -> Tensor | None:
-            root = None
-            if isinstance(output, Tensor) and output.is_floating_point():
-                if self._root and not output.is_inference() and (torch.is_grad_enabled() or not self._grad_mode_is_set):
-                    self._root = False
-                    torch.set_grad_enabled(True)  # until the pass ends: it runs within a context that sets it back
-                    output = output.detach().requires_grad_()
-                    root = output.clone()  # a leaf must not be written over
-                self._calls.append((name, self._activation(output)))
+            # What is asked of a tensor here would go through the guard, each time.
+            with torch._C.DisableTorchFunction():
+                root = None
+                if isinstance(output, Tensor) and output.is_floating_point():
+                    on = torch.is_grad_enabled() or not self._grad_mode_is_set
+                    if self._root and on and not output.is_inference():
+                        self._root = False
+                        torch.set_grad_enabled(True)  # until the pass ends: it runs within a context that sets it back
+                        output = output.detach().requires_grad_()
+                        root = output.clone()  # a leaf must not be written over
+                    self._calls.append((name, self._activation(output)))
             if self._awaited is not None:
                 self._awaited -= {name, f"{name}:{self._count[name]}"}
                 self._count[name] += 1
@@ -217,6 +233,11 @@ class _Pass:
         edge = get_gradient_edge(output) if output.requires_grad else None
         beside.append(Activation(output, edge, version))
         return beside[-1]
+
+    def keeps(self, tensor: Tensor) -> bool:
+        """Whether an output that was kept shares memory with ``tensor``, as it is now."""
+        beside = self._by_storage.get(storage(tensor), ())
+        return any(activation.version == _version(activation.output) for activation in beside)
 
     def before_write(self, tensor: Tensor) -> None:
         """Copy every output kept so far that shares memory with ``tensor``."""
