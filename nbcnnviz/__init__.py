@@ -6,6 +6,7 @@ from nbcnnviz.attribution import Attribution, Method, attribute, method, methods
 from nbcnnviz.core.errors import (
     ArgumentTypeError,
     DeviceUnavailableError,
+    EngineError,
     ExportError,
     FilterRangeError,
     GradientError,
@@ -15,6 +16,7 @@ from nbcnnviz.core.errors import (
     NbcnnvizError,
     NetworkError,
     OptionValueError,
+    ScanError,
     StaleTraceError,
     SynthesisError,
     UnknownClassError,
@@ -48,6 +50,7 @@ from nbcnnviz.core.targets import (
     Unit,
 )
 from nbcnnviz.core.trace import ALL_LAYERS, ALL_PARAMETERS, Trace
+from nbcnnviz.dataset import AttributionStore, TopPatches, attribute_many, scan
 from nbcnnviz.synthesis import (
     class_model,
     deep_visualization,
@@ -68,6 +71,12 @@ __all__ = [
     "BoxScore",
     "RegionScore",
     "Similarity",
+    "AttributionStore",
+    "EngineError",
+    "ScanError",
+    "TopPatches",
+    "attribute_many",
+    "scan",
     "ALL_LAYERS",
     "ALL_PARAMETERS",
     "ArgumentTypeError",

@@ -104,7 +104,8 @@ def _principal(maps: Tensor) -> Tensor:
     mean = centred.mean(2)
     along = (projection * mean).sum(1, keepdim=True)
     projection = torch.where(along < 0, -projection, projection)
-    return projection.to(maps.dtype).unflatten(1, maps.shape[2:]).unsqueeze(1)
+    found: Tensor = projection.to(maps.dtype).unflatten(1, maps.shape[2:]).unsqueeze(1)
+    return found
 
 
 _BY_NAME = {

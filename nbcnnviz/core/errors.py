@@ -133,6 +133,14 @@ class ExportError(NbcnnvizError, RuntimeError):
     """What was asked for cannot be written to a file."""
 
 
+class ScanError(NbcnnvizError, ValueError):
+    """Results over many pictures that do not go together, or a file that is none."""
+
+
+class EngineError(NbcnnvizError, RuntimeError):
+    """The cluster cannot be used, or its workers failed."""
+
+
 def nearest(name: str, choices: Iterable[str], n: int = 3) -> list[str]:
     """The ``n`` choices most like ``name``: those that contain it first, then by spelling."""
     choices = list(dict.fromkeys(choices))

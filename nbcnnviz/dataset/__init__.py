@@ -1,0 +1,18 @@
+"""Many pictures: what makes each filter fire, and maps in bulk; on this machine or on a cluster."""
+
+from nbcnnviz.dataset.many import AttributionStore, attribute_many, measure_many
+from nbcnnviz.dataset.patches import LayerPatches, Patch, TopPatches
+from nbcnnviz.dataset.scanning import scan
+from nbcnnviz.dataset.sources import Source, source_of
+
+__all__ = [
+    "AttributionStore",
+    "LayerPatches",
+    "Patch",
+    "Source",
+    "TopPatches",
+    "attribute_many",
+    "measure_many",
+    "scan",
+    "source_of",
+]

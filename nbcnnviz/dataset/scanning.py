@@ -1,0 +1,352 @@
+"""A scan: one forward pass a picture finds, for every channel of every layer asked for, the pictures that fire it most.
+
+The source is cut into chunks. A chunk's result is the same wherever and whenever it is computed, and results merge in
+any order to the same: so a scan may be stopped and taken up again, and spread over a cluster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nbcnnviz.core.errors import (
+    ImageError,
+    MethodNotApplicableError,
+    NbcnnvizError,
+    NetworkError,
+    ScanError,
+    UnknownOptionError,
+)
+from nbcnnviz.core.grids import arranged
+from nbcnnviz.core.network import Network
+from nbcnnviz.core.observing import Observer
+from nbcnnviz.dataset.patches import BIN_COUNT, LayerPatches, TopPatches, bins_of, fixed, sortable
+from nbcnnviz.dataset.sources import Source, source_of
+from nbcnnviz.inside import receptive_fields
+
+CHUNK = 256
+"""How many pictures are one part of a scan: what is lost at the most when it is killed, and what travels on a cluster."""
+
+_DECODERS = 2
+_SAVE_EVERY = 30.0
+
+
+class _Scan:
+    """The function `scan`, with `stream` beside it."""
+
+    def __call__(
+        self,
+        net: Network,
+        pictures: Any,
+        *,
+        layers: Sequence[str] | str | None = None,
+        k: int = 9,
+        labels: Sequence[Any] | None = None,
+        batch: int = 16,
+        checkpoint: str | PathLike[str] | None = None,
+        client: Any = None,
+    ) -> TopPatches:
+        """Find what makes each channel fire: the k strongest pictures, how often it fires, at which values, for which classes.
+
+        Zeiler & Fergus 2014, figure 2, shows nine of them beside the projection of each one's strongest activation.
+
+        Parameters
+        ----------
+        net
+            The network.
+        pictures
+            A folder, a zip file, a list, an array (N, H, W, C), a preprocessed tensor (N, C, H, W), a
+            ``torch.utils.data.Dataset`` or a Hugging Face data set. What cannot be read is skipped, and named in
+            ``skipped``.
+        layers
+            Names, or one. Default: every layer that returns maps.
+        k
+            How many pictures a channel. Default: 9.
+        labels
+            One a picture, for a list or an array. A folder's sub-folders and a data set's labels are known.
+        batch
+            Pictures a pass. The same scan with another batch may differ in the last bit of a value.
+        checkpoint
+            A file, written every half minute and at the end. Where it is there already, and of the same scan, the scan
+            goes on from it.
+        client
+            A ``dask.distributed.Client``: the chunks run on its workers. Default: here.
+
+        Returns
+        -------
+        TopPatches
+            The same for any number of workers and any order.
+
+        Raises
+        ------
+        ImageError
+            If there are no pictures, or none can be read.
+        UnknownLayerError, MethodNotApplicableError
+            If a layer does not exist, or has no channels.
+        ScanError
+            If the checkpoint is of another scan.
+        """
+        frames = self.stream(
+            net, pictures, layers=layers, k=k, labels=labels, batch=batch, checkpoint=checkpoint, client=client
+        )
+        (result,) = deque(frames, maxlen=1)
+        if result.seen == 0:
+            key, reason = next(iter(result.skipped.items()))
+            raise ImageError(f"None of the {len(result.skipped)} pictures can be used; {key!r}: {reason}")
+        return result
+
+    def stream(
+        self,
+        net: Network,
+        pictures: Any,
+        *,
+        layers: Sequence[str] | str | None = None,
+        k: int = 9,
+        labels: Sequence[Any] | None = None,
+        batch: int = 16,
+        checkpoint: str | PathLike[str] | None = None,
+        client: Any = None,
+    ) -> Iterator[TopPatches]:
+        """As `scan`, with what is known so far after every chunk; it has ``step`` and ``steps``. Close it to stop.
+
+        When it is closed, or fails, the checkpoint is written.
+        """
+        for what, number in (("k", k), ("batch", batch)):
+            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+                raise UnknownOptionError(number, (), f"{what} is a whole number, 1 or more.")
+        source = source_of(pictures, labels)
+        names = chosen_layers(net, layers)
+        start = _empty(net, source, names, k)
+        path = None if checkpoint is None else Path(checkpoint).expanduser()
+        if path is not None and path.exists():
+            start = _resumed(path, start)
+        return self._run(net, source, names, start, batch, path, client)
+
+    def _run(
+        self,
+        net: Network,
+        source: Source,
+        names: list[str],
+        start: TopPatches,
+        batch: int,
+        path: Path | None,
+        client: Any,
+    ) -> Iterator[TopPatches]:
+        todo = [c for c in range(-(-len(source) // CHUNK)) if c not in start.chunks]
+        parts: Iterator[TopPatches]
+        if client is None:
+            parts = (scan_chunk(net, source, names, start, c, batch) for c in todo)
+        else:
+            from nbcnnviz.dataset.cluster import spread
+
+            parts = spread(client, scan_chunk, (net, source, names, start), todo, batch)
+        result, saved, dirty = start, time.monotonic(), False
+        try:
+            yield result
+            for part in parts:
+                result, dirty = result.merge(part), True
+                if path is not None and time.monotonic() - saved > _SAVE_EVERY:
+                    result.save(path)
+                    saved, dirty = time.monotonic(), False
+                yield result
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()
+            if path is not None and dirty:
+                result.save(path)
+
+
+scan = _Scan()
+
+
+def chosen_layers(net: Network, layers: Sequence[str] | str | None) -> list[str]:
+    """The layers asked for; of several names of one output, as of a container and its last module, the one given."""
+    if layers is None:
+        found = [name for name, layer in net.layers.items() if layer.spatial]
+        if not found:
+            raise MethodNotApplicableError(f"{net.name} has no layer that returns maps: name the layers to be scanned.")
+        return found
+    names = [layers] if isinstance(layers, str) else list(layers)
+    if not names:
+        raise UnknownOptionError("[]", (), "Name one layer or more.")
+    for name in names:
+        if name not in net.layers:
+            raise net.unknown_layer(name)
+    return list(dict.fromkeys(names))
+
+
+def scan_chunk(net: Network, source: Source, names: list[str], start: TopPatches, chunk: int, batch: int) -> TopPatches:
+    """The result for one chunk of the source: pictures ``chunk * CHUNK`` and those after it."""
+    counts = {name: _Counts() for name in names}
+
+    def look(name: str, output: Tensor) -> None:
+        counts[name].add(arranged(net, name, output))
+
+    observer = Observer(net, names, look)
+    indices = range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(source)))
+    skipped: dict[str, str] = {}
+    seen: list[int] = []
+    tags: list[str | None] = []
+    shape = tuple(start.about["input"])
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        loaded = pool.map(lambda i: _load(net, source, i), indices)
+        waiting: list[tuple[int, Tensor, str | None]] = []
+
+        def run() -> None:
+            if waiting:
+                observer(torch.cat([x for _, x, _ in waiting]).to(net.device, net.dtype))
+                seen.extend(i for i, _, _ in waiting)
+                tags.extend(tag for _, _, tag in waiting)
+                waiting.clear()
+
+        for index, (x, tag, reason) in zip(indices, loaded, strict=True):
+            fits = x is None or tuple(x.shape[1:]) == shape
+            if x is not None and not fits:
+                reason = f"The preprocess makes {tuple(x.shape[1:])} of it, and this scan is of {shape}."
+            if x is None or not fits:
+                skipped[source.key(index)] = reason or "It cannot be read."
+                continue
+            waiting.append((index, x, tag))
+            if len(waiting) == batch:
+                run()
+        run()
+    layers = {name: counts[name].result(start.layers[name], start.k, np.array(seen, np.int64), tags) for name in names}
+    used = {int(i) for layer in layers.values() for i in np.unique(layer.pictures)} - {-1}
+    return replace(
+        start,
+        layers=layers,
+        seen=len(seen),
+        skipped=skipped,
+        keys={i: source.key(i) for i in sorted(used)},
+        chunks=frozenset({chunk}),
+    )
+
+
+def _load(net: Network, source: Source, index: int) -> tuple[Tensor | None, str | None, str | None]:
+    """A picture as the network takes it, and its label; or the reason why not."""
+    try:
+        picture, label = source[index]
+        return net.batch(picture), label, None
+    except NbcnnvizError as error:
+        return None, None, str(error)
+    except Exception as error:  # a data set of the user's may raise anything
+        return None, None, f"{type(error).__name__}: {error}"
+
+
+class _Counts:
+    """What a chunk's pictures did in one layer, picture by picture."""
+
+    def __init__(self) -> None:
+        self._values: list[np.ndarray] = []
+        self._places: list[np.ndarray] = []
+        self._size = (1, 1)
+
+    def add(self, maps: Tensor) -> None:
+        """Take down the strongest activation of every channel, (N, C, h, w) or (N, C)."""
+        if maps.ndim == 2:
+            maps = maps[:, :, None, None]
+        self._size = (maps.shape[2], maps.shape[3])
+        values, places = maps.flatten(2).max(2)
+        # NaN is no activation; and zero is zero, whatever its sign.
+        self._values.append((values.float().nan_to_num(-torch.inf, None, None) + 0.0).cpu().numpy())
+        self._places.append(places.to(torch.int32).cpu().numpy())
+
+    def result(self, empty: LayerPatches, k: int, pictures: np.ndarray, tags: list[str | None]) -> LayerPatches:
+        """The counts, of pictures of these numbers and labels."""
+        if not self._values:
+            return empty
+        if self._size != empty.size:
+            raise NetworkError(
+                f"The layer's maps are {self._size} for these pictures, and {empty.size} for the network's own."
+            )
+        values, places = np.concatenate(self._values), np.concatenate(self._places)  # (n, C)
+        order = (sortable(values).astype(np.int64) << 32) | (0xFFFFFFFF - pictures)[:, None]
+        kept = min(k, len(order))
+        best = np.argpartition(order, len(order) - kept, axis=0)[len(order) - kept :]
+        top = np.take_along_axis(order, best, 0)
+        by_value = np.argsort(-1 - top, axis=0, kind="stable")
+        top, best = np.take_along_axis(top, by_value, 0), np.take_along_axis(best, by_value, 0)
+        out = empty.order.copy(), empty.places.copy()
+        out[0][:, :kept], out[1][:, :kept] = top.T, np.take_along_axis(places, best, 0).T
+        histogram = np.zeros_like(empty.histogram)
+        channels = np.broadcast_to(np.arange(values.shape[1]), values.shape)
+        np.add.at(histogram, (channels.ravel(), bins_of(values).ravel()), 1)
+        by_class = {}
+        for tag in sorted({tag for tag in tags if tag is not None}):
+            these = np.array([t == tag for t in tags])
+            by_class[tag] = (int(these.sum()), fixed(values[these]).sum(0))
+        return replace(
+            empty,
+            order=out[0],
+            places=out[1],
+            fired=(values > 0).sum(0).astype(np.int64),
+            histogram=histogram,
+            by_class=by_class,
+        )
+
+
+def _empty(net: Network, source: Source, names: list[str], k: int) -> TopPatches:
+    """The result of no picture at all."""
+    shape = source.shape or net.input_shape
+    trace = net.trace(torch.zeros(1, *shape), layers=names)
+    layers = {}
+    for name in names:
+        maps = arranged(net, name, trace[name].detach())
+        channels, size = maps.shape[1], (tuple(maps.shape[2:]) or (1, 1))
+        rows = columns = None
+        if maps.ndim == 4:
+            try:
+                fields = receptive_fields(trace, name)
+                rows, columns = np.asarray(fields.rows), np.asarray(fields.columns)
+            except NbcnnvizError:  # where it cannot be told the patch is the whole picture
+                pass
+        layers[name] = LayerPatches(
+            order=np.full((channels, k), np.iinfo(np.int64).min),
+            places=np.zeros((channels, k), np.int32),
+            fired=np.zeros(channels, np.int64),
+            histogram=np.zeros((channels, BIN_COUNT), np.int64),
+            by_class={},
+            size=(int(size[0]), int(size[1])),
+            rows=rows,
+            columns=columns,
+        )
+    about = {"network": net.name, "source": source.name, "layers": list(names), "input": list(shape)}
+    return TopPatches(layers, k, len(source), 0, {}, {}, frozenset(), fingerprint(net), source.fingerprint(), about)
+
+
+def fingerprint(net: Network) -> str:
+    """What tells one network from another: a hash of its weights, their names and its classes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(net.module.state_dict().items()):
+        if isinstance(tensor, Tensor):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    digest.update(f"{net.input_shape}".encode())
+    return digest.hexdigest()
+
+
+def _resumed(path: Path, start: TopPatches) -> TopPatches:
+    """What a checkpoint holds; ScanError if it is of another scan."""
+    found = TopPatches.load(path)
+    names: tuple[tuple[str, Any], ...] = (
+        ("another network, or other weights of it", "network"),
+        ("other pictures", "source"),
+        ("another k", "k"),
+    )
+    for what, name in names:
+        if getattr(found, name) != getattr(start, name):
+            raise ScanError(f"The checkpoint {str(path)!r} is of {what}: choose another file, or remove it.")
+    if set(found.layers) != set(start.layers):
+        raise ScanError(f"The checkpoint {str(path)!r} is of other layers: choose another file, or remove it.")
+    return found

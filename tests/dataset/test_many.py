@@ -1,0 +1,87 @@
+"""Maps in bulk are those of `attribute`, one by one; a store that was interrupted is finished."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import nbcnnviz as nv
+from nbcnnviz.dataset import AttributionStore, attribute_many, measure_many
+from tests import toys
+
+pytest.importorskip("zarr")
+
+
+@pytest.fixture(scope="module")
+def net() -> nv.Network:
+    torch.manual_seed(0)
+    return nv.Network(toys.classic(), size=12)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> torch.Tensor:
+    return torch.randn(40, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("target", [None, 2])
+def test_the_maps_are_those_of_attribute(net, pictures, tmp_path, target) -> None:
+    store = attribute_many(net, pictures, method="grad_cam", target=target, store=tmp_path / "maps")
+    assert store.done.all()
+    assert store.keys == [str(i) for i in range(40)]
+    for i in range(40):
+        expected = nv.attribute(net, pictures[i : i + 1], method="grad_cam", target=target)
+        assert np.allclose(store.values[i], expected.values[0].numpy(), atol=1e-6)
+        assert store.top[i] == int(net.module(pictures[i : i + 1]).argmax())
+    result = store.attribution(net, pictures, 7)
+    assert result.method == "grad_cam"
+    assert result.layer == store.about["layer"]
+    assert torch.allclose(result.values, nv.attribute(net, pictures[7:8], target=target).values, atol=1e-6)
+
+
+def test_a_store_that_was_interrupted_is_finished_and_the_same(net, pictures, tmp_path) -> None:
+    frames = attribute_many.stream(net, pictures, method="saliency", store=tmp_path / "maps")
+    assert [next(frames) for _ in range(3)] == [(0, 40), (16, 40), (32, 40)]
+    frames.close()
+    assert AttributionStore.open(tmp_path / "maps").done.sum() == 32
+    assert list(attribute_many.stream(net, pictures, method="saliency", store=tmp_path / "maps")) == [
+        (32, 40),
+        (40, 40),
+    ]
+    whole = attribute_many(net, pictures, method="saliency", store=tmp_path / "other")
+    assert np.array_equal(AttributionStore.open(tmp_path / "maps").values[:], whole.values[:])
+
+
+def test_a_store_of_another_question_is_refused(net, pictures, tmp_path) -> None:
+    attribute_many(net, pictures[:3], method="grad_cam", store=tmp_path / "maps")
+    with pytest.raises(nv.ScanError, match=r"another question \(method\)"):
+        attribute_many(net, pictures[:3], method="guided_grad_cam", store=tmp_path / "maps")
+    with pytest.raises(nv.ScanError, match="source"):
+        attribute_many(net, pictures[1:4], method="grad_cam", store=tmp_path / "maps")
+    with pytest.raises(nv.ScanError, match="no store"):
+        AttributionStore.open(tmp_path / "nowhere")
+    store = AttributionStore.open(tmp_path / "maps")
+    with pytest.raises(nv.ScanError, match="other pictures"):
+        store.attribution(net, pictures[1:4], 0)
+    with pytest.raises(nv.FilterRangeError, match="no map"):
+        store.attribution(net, pictures[:3], 3)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a.txt").write_text("something")
+    with pytest.raises(nv.UnknownOptionError, match="empty folder"):
+        attribute_many(net, pictures[:3], store=tmp_path / "full")
+
+
+def test_pictures_that_cannot_be_read_are_named(net, tmp_path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    store = attribute_many(net, [tmp_path / "broken.png", "chelsea"], store=tmp_path / "maps")
+    assert store.done.tolist() == [False, True]
+    assert list(store.skipped) == [str(tmp_path / "broken.png")]
+    with pytest.raises(nv.ImageError, match="None of the 1"):
+        attribute_many(net, [tmp_path / "broken.png"], store=tmp_path / "none")
+
+
+def test_a_number_a_picture(net, pictures) -> None:
+    found = measure_many(net, pictures[:4], lambda r: float(r.values.max()), method="grad_cam", target=1)
+    assert list(found) == ["0", "1", "2", "3"]
+    for i, value in enumerate(found.values()):
+        assert value == pytest.approx(float(nv.attribute(net, pictures[i : i + 1], target=1).values.max()))
