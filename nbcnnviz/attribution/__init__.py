@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from nbcnnviz.attribution import cams, gradient_cams, gradients  # their methods enter the register
+from nbcnnviz.attribution import cams, gradient_cams, gradients, paths  # their methods enter the register
 from nbcnnviz.attribution.method import Method, checked_options, find, method, methods
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.core.errors import ArgumentTypeError, MethodNotApplicableError
@@ -137,4 +137,5 @@ __all__ = [
     "gradients",
     "method",
     "methods",
+    "paths",
 ]

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 # Methods whose maps are gradients of every pixel, with their sign.
 _AS_PICTURES = frozenset({"gradient", "guided_backprop", "deconvnet", "guided_grad_cam"})
 
-_FIELDS = ("target", "layer", "trace", "rectifiers", "step", "steps", "method", "error")
-_DEFAULTS = {"rectifiers": None, "step": 1, "steps": 1, "method": "", "error": None}
+_FIELDS = ("target", "layer", "trace", "rectifiers", "step", "steps", "method", "error", "completeness")
+_DEFAULTS = {"rectifiers": None, "step": 1, "steps": 1, "method": "", "error": None, "completeness": None}
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -52,7 +52,9 @@ class Attribution:
     method : str
         The method's name, which the registry fills in.
     error : Tensor or None
-        The standard error of the values, of their shape, for a method that samples; NaN where nothing is known of it.
+        The standard error of the values, of their shape, where the method samples; NaN as long as nothing is known of it.
+    completeness : Tensor or None
+        Where the method promises that a map's sum is a difference of scores: by how much it is not, (N,).
     """
 
     values: Tensor
@@ -64,6 +66,7 @@ class Attribution:
     steps: int
     method: str
     error: Tensor | None
+    completeness: Tensor | None
 
     def __init__(self, values: Tensor, *args: Any, **given: Any) -> None:
         # ``Attribution(values, target, layer, trace, rectifiers, step, steps, method)``; a method of yore puts its name

@@ -8,15 +8,18 @@ A method draws each sample from a generator of its own (`generator`), runs them 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from nbcnnviz.core.errors import ImageError, UnknownOptionError
+from nbcnnviz.core.errors import ImageError, NetworkError, UnknownOptionError
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.preprocess import blurred
+from nbcnnviz.core.targets import Target
+from nbcnnviz.core.targets.batches import OnePicture
 from nbcnnviz.core.trace import Trace
 
 T = TypeVar("T")
@@ -146,6 +149,90 @@ def free_memory(device: torch.device) -> int:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return 2 * 10**9
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Many variants of the pictures of a trace, and one pass of them all.
+
+    Attributes
+    ----------
+    trace
+        The pass, of k x N pictures.
+    target
+        What is asked of them: what was asked of the N, k times.
+    """
+
+    trace: Trace
+    target: Target
+    count: int
+
+    def split(self, values: Tensor) -> Tensor:
+        """Of values (k x N, ...), those of each variant: (k, N, ...)."""
+        return values.reshape(self.count, -1, *values.shape[1:])
+
+
+class Nearby:
+    """Runs variants of a trace's pictures, with gradients for their input and the layers named, and no parameter's.
+
+    Parameters
+    ----------
+    trace, target
+        The pictures, and what is asked of them.
+    layers
+        Where gradients are wanted beside the input.
+    """
+
+    def __init__(self, trace: Trace, target: Target, layers: Collection[str]) -> None:
+        self.network, self._target, self._pictures = trace.network, target, len(trace)
+        wanted = None if target.layers is None else {*layers, *target.layers}
+        self._options: dict[str, Any] = {"layers": wanted, "stop": not target.whole and bool(wanted)}
+        # A CPU convolves that layout quickest.
+        self._channels_last = trace.input.device.type == "cpu"
+        self._run = trace.network.again(**self._options, channels_last=self._channels_last)
+
+    def __call__(self, pictures: Tensor) -> Variants:
+        """One pass of variants (k, N, C, H, W)."""
+        return Variants(self._pass(pictures.flatten(0, 1)), _Repeated(self._target, self._pictures), len(pictures))
+
+    def _pass(self, x: Tensor) -> Trace:
+        if not self._channels_last:
+            return self._run(x)
+        try:
+            return self._run(x.contiguous(memory_format=torch.channels_last))
+        except NetworkError:  # a network may ask for another order in memory, by tensor.view say
+            self._channels_last = False
+            self._run = self.network.again(**self._options)
+            return self._run(x)
+
+    def scores(self, trace: Trace) -> Tensor:
+        """What is asked of the pictures of a trace, (N,), float64 and detached."""
+        return self._target(trace).detach().double()
+
+    def batch_size(self, batch: int | None) -> int:
+        """How many variants to run at once; see the function of this name."""
+        return max(1, batch_size(self.network, graph=True, batch=batch) // self._pictures)
+
+
+class _Repeated(Target):
+    """A target of N pictures, asked of every N pictures of a batch."""
+
+    def __init__(self, target: Target, count: int) -> None:
+        self._target, self._count = target, count
+
+    def __call__(self, trace: Trace) -> Tensor:
+        if len(trace) == self._count:
+            return self._target(trace)
+        parts = (OnePicture(trace, at, self._count) for at in range(0, len(trace), self._count))
+        return torch.cat([self._target(part) for part in parts])  # type: ignore[arg-type]
+
+    @property
+    def layers(self) -> frozenset[str] | None:
+        return self._target.layers
+
+    @property
+    def classes(self) -> tuple[int | str, ...]:
+        return self._target.classes
 
 
 def baseline(trace: Trace, what: Any, seed: int = 0) -> Tensor:

@@ -103,17 +103,17 @@ class Each(_Composed):
 
 
 class OnePicture:
-    """One picture of a trace, as a target looks at it."""
+    """One picture of a trace, or ``count`` that follow one another, as a target looks at them."""
 
-    def __init__(self, trace: Trace, index: int) -> None:
-        self._trace, self._at = trace, slice(index, index + 1)
+    def __init__(self, trace: Trace, index: int, count: int = 1) -> None:
+        self._trace, self._at = trace, slice(index, index + count)
         self.network = trace.network
 
     def __getitem__(self, layer: str) -> Tensor:
         return self._trace[layer][self._at]
 
     def __len__(self) -> int:
-        return 1
+        return len(self.input)
 
     @property
     def input(self) -> Tensor:

@@ -1,0 +1,199 @@
+"""Gradients at many pictures near the one explained: along a path to it, or with noise laid over it.
+
+No parameter has a gradient here, and each batch of pictures is one forward and one backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nbcnnviz.attribution.method import Frames, find, method
+from nbcnnviz.attribution.result import Attribution
+from nbcnnviz.attribution.sampling import Mean, Nearby, batches, generator
+from nbcnnviz.attribution.sampling import baseline as baseline_of
+from nbcnnviz.core.errors import MethodNotApplicableError
+from nbcnnviz.core.options import option
+from nbcnnviz.core.targets import Target
+from nbcnnviz.core.trace import Trace
+
+_GRADIENTS = ("saliency", "gradient", "input_x_gradient", "guided_backprop", "deconvnet")
+_BATCH = "Pictures a pass; none: as many as memory allows."
+
+
+@method(
+    "Integrated gradients",
+    family="paths",
+    cost="steps x (F + B)",
+    passes=lambda options, trace: 3 * options["steps"] * len(trace) + 1,
+)
+def integrated_gradients(
+    trace: Trace,
+    target: Target,
+    layer: str,
+    *,
+    steps: int = option(50, low=1, high=1000, help="At how many points of the path the gradient is taken."),
+    baseline: object = option(
+        "black",
+        help="Where the path begins: black, mean, blur, noise, a picture, or a preprocessed tensor.",
+        kind="any",
+    ),
+    seed: int = option(0, low=0, high=2**31 - 1, help="Of a noisy baseline."),
+    batch: int | None = option(None, low=1, high=4096, help=_BATCH),
+) -> Frames:
+    """(x - x') sum_i w_i dS/dx(x' + a_i (x - x')), a_i and w_i by Gauss and Legendre (Sundararajan et al. 2017, eq. 3).
+
+    The points are taken spread over the whole path from the first batch on; each frame is the integral by those that it
+    has. The map's sum should be S(x) - S(x'); the last frame's `completeness` is by how much it is not.
+    """
+    if layer != "input":
+        raise MethodNotApplicableError(
+            f"Integrated gradients go along a path of pictures: they explain the input, not {layer!r}. For a layer take "
+            "'input_x_gradient' there."
+        )
+    x = trace.input.detach()
+    start = baseline_of(trace, baseline, seed)
+    places, weights = _gauss_legendre(steps)
+    nearby = Nearby(trace, target, ())
+    total, met = torch.zeros_like(x, dtype=torch.float64), 0.0
+
+    def gradients(begin: int, end: int) -> Tensor:
+        at = torch.tensor(places[begin:end], dtype=x.dtype, device=x.device).view(-1, 1, 1, 1, 1)
+        found = nearby(start + at * (x - start))
+        return found.split(found.trace.gradient(found.target, "input"))
+
+    for done, found in batches(steps, nearby.batch_size(batch), gradients):
+        for i, gradient in enumerate(found, start=done - len(found)):
+            total += weights[i] * gradient.double()
+            met += weights[i]
+        values = (x - start) * (total / met).to(x)
+        completeness = None
+        if done == steps:
+            difference = nearby.scores(trace) - nearby.scores(nearby(start[None]).trace)
+            completeness = (values.double().flatten(1).sum(1) - difference).abs()
+        yield Attribution(values, target, layer, trace, step=done, steps=steps, completeness=completeness)
+
+
+def _gauss_legendre(count: int) -> tuple[list[float], list[float]]:
+    """Places in [0, 1] and their weights, in an order in which the first few are spread over the whole."""
+    places, weights = np.polynomial.legendre.leggauss(count)
+    golden = (0.5 + np.arange(count) * (5**0.5 - 1) / 2) % 1  # any number of these lie evenly in [0, 1]
+    order = golden.argsort().argsort()
+    return ((places[order] + 1) / 2).tolist(), (weights[order] / 2).tolist()
+
+
+def _passes(options: Mapping[str, Any], trace: Trace) -> float:
+    return float(3 * options["samples"] * len(trace))
+
+
+@method("SmoothGrad", family="paths", cost="samples x (F + B)", passes=_passes)
+def smooth_grad(
+    trace: Trace,
+    target: Target,
+    layer: str,
+    *,
+    of: str = option("saliency", choices=_GRADIENTS, help="Which method's map is averaged."),
+    samples: int = option(50, low=1, high=10_000, help="How many noisy pictures."),
+    sigma: float = option(
+        0.15, low=0, high=10, help="The noise's standard deviation, as a share of the input's range."
+    ),
+    seed: int = option(0, low=0, high=2**31 - 1, help="Of the noise."),
+    batch: int | None = option(None, low=1, high=4096, help=_BATCH),
+) -> Frames:
+    """The mean over noisy pictures of a gradient, then, for saliency, max_c |.| (Smilkov et al. 2017, section 3).
+
+    The noise is normal, of a standard deviation of ``sigma`` times the range of the preprocessed picture. The error is the
+    standard error of the mean.
+    """
+    for mean, frame in _noisy(trace, target, layer, of, samples, sigma, seed, batch, lambda g: g):
+        yield frame(mean.mean, mean.error)
+
+
+@method("SmoothGrad squared", family="paths", cost="samples x (F + B)", passes=_passes)
+def smooth_grad_squared(
+    trace: Trace,
+    target: Target,
+    layer: str,
+    *,
+    of: str = option("saliency", choices=_GRADIENTS, help="Which method's map is squared and averaged."),
+    samples: int = option(50, low=1, high=10_000, help="How many noisy pictures."),
+    sigma: float = option(
+        0.15, low=0, high=10, help="The noise's standard deviation, as a share of the input's range."
+    ),
+    seed: int = option(0, low=0, high=2**31 - 1, help="Of the noise."),
+    batch: int | None = option(None, low=1, high=4096, help=_BATCH),
+) -> Frames:
+    """The mean over noisy pictures of the square of a gradient, g^2, for saliency the largest over channels.
+
+    Hooker et al. 2019, section 3; the noise is SmoothGrad's. The error is the standard error of the mean.
+    """
+    for mean, frame in _noisy(trace, target, layer, of, samples, sigma, seed, batch, torch.square):
+        yield frame(mean.mean, mean.error)
+
+
+@method("VarGrad", family="paths", cost="samples x (F + B)", passes=_passes)
+def var_grad(
+    trace: Trace,
+    target: Target,
+    layer: str,
+    *,
+    of: str = option("saliency", choices=_GRADIENTS, help="Which method's map varies."),
+    samples: int = option(50, low=2, high=10_000, help="How many noisy pictures."),
+    sigma: float = option(
+        0.15, low=0, high=10, help="The noise's standard deviation, as a share of the input's range."
+    ),
+    seed: int = option(0, low=0, high=2**31 - 1, help="Of the noise."),
+    batch: int | None = option(None, low=1, high=4096, help=_BATCH),
+) -> Frames:
+    """The unbiased variance over noisy pictures of a gradient, for saliency the largest over channels (Adebayo et al. 2018).
+
+    The noise is SmoothGrad's. The error is that of the variance of normal numbers, ``var sqrt(2 / (n - 1))``.
+    """
+    for mean, frame in _noisy(trace, target, layer, of, samples, sigma, seed, batch, lambda g: g):
+        share = (2 / (mean.count - 1)) ** 0.5 if mean.count > 1 else float("nan")
+        yield frame(mean.variance, mean.variance * share)
+
+
+_Frame = Callable[[Tensor, Tensor], Attribution]
+
+
+def _noisy(
+    trace: Trace,
+    target: Target,
+    layer: str,
+    of: str,
+    samples: int,
+    sigma: float,
+    seed: int,
+    batch: int | None,
+    changed: Callable[[Tensor], Tensor],
+) -> Iterator[tuple[Mean, _Frame]]:
+    """After each batch of noisy pictures the mean of their gradients, and what makes a frame of it and its error."""
+    x = trace.input.detach()
+    spread = sigma * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))
+    # Saliency is the size of a gradient: it is the gradient, with its sign, that is averaged.
+    run = find("gradient" if of == "saliency" else of).run
+    nearby, mean = Nearby(trace, target, () if layer == "input" else (layer,)), Mean()
+
+    def gradients(begin: int, end: int) -> tuple[Tensor, int | None]:
+        noise = [torch.randn(x.shape[1:], generator=generator(seed, i)) for i in range(begin, end)]
+        found = nearby(x + spread * torch.stack(noise).to(x)[:, None])
+        (frame,) = run(found.trace, found.target, layer)
+        return found.split(frame.values), frame.rectifiers
+
+    for done, (found, rectifiers) in batches(samples, nearby.batch_size(batch), gradients):
+        mean.add(changed(found))
+
+        def frame(values: Tensor, error: Tensor, done: int = done, rectifiers: int | None = rectifiers) -> Attribution:
+            if of == "saliency":
+                largest = values.abs().argmax(1, keepdim=True)
+                values, error = values.abs().gather(1, largest), error.gather(1, largest)
+            return Attribution(
+                values.to(x), target, layer, trace, rectifiers, step=done, steps=samples, error=error.to(x)
+            )
+
+        yield mean, frame
