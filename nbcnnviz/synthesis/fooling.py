@@ -47,7 +47,8 @@ class Fooled(Frame):
     done: bool = field()
 
     def __repr__(self) -> str:
-        before, now = self.original.top(1)[0], self.top(1)[0]
+        # Of one logit both sides: the one that has no name of its own comes second, however likely.
+        before, now = (max(frame.top(2), key=lambda one: one[2]) for frame in (self.original, self))
         return (
             f"<Fooled {self.step} of {self.steps}: {before[1]} ({before[2]:.0%}) to {now[1]} ({now[2]:.0%}), "
             f"changed by {self.change_l2:.2%} (L2), {self.change_linf} of 255 at most{self._as_a_file}>"
@@ -195,13 +196,13 @@ def _until_done(
 ) -> Generator[Fooled, None, None]:
     for frame in frames:
         original = original or frame
-        done = frame.logits is not None and int(frame.logits.argmax()) == wanted
+        done = frame.logits is not None and int(net.head.best(frame.logits)) == wanted
         own = {f.name: getattr(frame, f.name) for f in fields(Frame)}
         if done:  # as the network has it; and as it will have the file
             logits = net.trace(
                 frame.input if frame.file is not None else frame.rounded.input, layers=()
             ).scores.detach()
-            done = int(logits.argmax()) == wanted
+            done = int(net.head.best(logits)) == wanted
             if frame.file is not None:
                 own["logits"] = logits
         fooled = Fooled(**own, original=original, to=wanted, done=done)

@@ -25,7 +25,7 @@ from nbcnnviz.core.targets import Target
 from nbcnnviz.synthesis.canvas import Colours
 from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.loading import coloured, loaded
-from nbcnnviz.synthesis.saved import Saved, saved_as
+from nbcnnviz.synthesis.saved import Saved, probabilities_of, saved_as, top_of
 
 
 @dataclass(frozen=True)
@@ -200,15 +200,12 @@ class Frame:
 
     @cached_property
     def probabilities(self) -> Tensor | None:
-        """The softmax of the class scores, (N, K), where the network ran to its end."""
-        return None if self.logits is None else self.logits.float().softmax(1)
+        """The probability of each class, (N, C); None where the network stopped early, or its scores have none."""
+        return None if self.logits is None else probabilities_of(self.network, self.logits)
 
     def top(self, k: int = 5, picture: int = 0) -> list[tuple[int, str, float]]:
-        """The most probable classes: (index, name, probability), best first; none where the network stopped early."""
-        if self.probabilities is None:
-            return []
-        values, indices = self.probabilities[picture].topk(min(k, self.probabilities.shape[1]))
-        return [(i, self.classes[i], p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]
+        """The most probable classes, as `Trace.top` has them; none where the network stopped early."""
+        return [] if self.logits is None else top_of(self.network, self.logits, k, picture)
 
     def judge(self) -> None:
         """Work out `saved`, which the frame then says of itself, unless the network fails on it."""

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nbcnnviz.core.errors import ImageError, NbcnnvizError
+from nbcnnviz.core.errors import ImageError, MethodNotApplicableError, NbcnnvizError
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.targets import Target
 
@@ -30,7 +30,7 @@ class Saved:
 
     logits: Tensor
     scores: tuple[float, ...] | None
-    classes: Sequence[str] = field(repr=False)
+    network: Network = field(repr=False)
 
     @property
     def score(self) -> float | None:
@@ -38,22 +38,20 @@ class Saved:
         return None if self.scores is None else sum(self.scores) / len(self.scores)
 
     @cached_property
-    def probabilities(self) -> Tensor:
-        """The softmax of the class scores, (N, K)."""
-        return self.logits.float().softmax(1)
+    def probabilities(self) -> Tensor | None:
+        """The probability of each class, (N, C); None where the network's scores have none."""
+        return probabilities_of(self.network, self.logits)
 
     def top(self, k: int = 5, picture: int = 0) -> list[tuple[int, str, float]]:
-        """The most probable classes: (index, name, probability), best first."""
-        values, indices = self.probabilities[picture].topk(min(k, self.probabilities.shape[1]))
-        return [(i, self.classes[i], p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]
+        """The most probable classes, as `Trace.top`: (index, name, probability), best first."""
+        return top_of(self.network, self.logits, k, picture)
 
     @property
     def words(self) -> str:
         """The objective, and of one picture alone the most probable class."""
         parts = [] if self.score is None else [f"{self.score:.4g}"]
         if len(self.logits) == 1:
-            _, name, probability = self.top(1)[0]
-            parts.append(f"{name} {probability:.0%}")
+            parts += [f"{name} {_shown(self.network, value)}" for _, name, value in self.top(1)]
         return ", ".join(parts) or "no score"
 
 
@@ -68,4 +66,21 @@ def saved_as(pictures: Sequence[Image.Image], net: Network, objective: Target) -
         trace = net.tracer(objective.layers)(x)
         with suppress(NbcnnvizError):
             scores = tuple(objective(trace).detach().tolist())
-    return Saved(trace.scores.detach(), scores, net.classes)
+    return Saved(trace.scores.detach(), scores, net)
+
+
+def probabilities_of(net: Network, scores: Tensor) -> Tensor | None:
+    """The probabilities (N, C) that a network's scores (N, K) stand for; None for values and embeddings."""
+    try:
+        return net.head.probabilities(scores.float())
+    except MethodNotApplicableError:
+        return None
+
+
+def top_of(net: Network, scores: Tensor, k: int, picture: int) -> list[tuple[int, str, float]]:
+    """The most probable classes of one row of scores: (index, name, probability), best first."""
+    return [(index, net.classes[index], value) for index, value in net.head.top(scores.float(), k, picture)]
+
+
+def _shown(net: Network, value: float) -> str:
+    return f"{value:.0%}" if probabilities_of(net, torch.zeros(1, net.head.count)) is not None else net.head.text(value)
