@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import cached_property, wraps
@@ -34,6 +35,10 @@ from nbcnnviz.core.targets import TargetLike, as_target, scores_of_target
 
 if TYPE_CHECKING:
     from nbcnnviz.core.network import Network
+
+
+_AT_ONCE = 128
+"""Targets whose gradients are computed in one batched pass."""
 
 
 class Every:
@@ -245,6 +250,72 @@ class Trace(Answers):
             )
         return (found[wrt] if isinstance(wrt, str) else found), governed
 
+    @overload
+    def gradients(self, of: Sequence[TargetLike], wrt: str = "input", rule: Rule = "gradient") -> Tensor: ...
+    @overload
+    def gradients(
+        self, of: Sequence[TargetLike], wrt: list[str] | tuple[str, ...], rule: Rule = "gradient"
+    ) -> dict[str, Tensor]: ...
+    def gradients(
+        self, of: Sequence[TargetLike], wrt: str | Sequence[str] = "input", rule: Rule = "gradient"
+    ) -> Tensor | dict[str, Tensor]:
+        """The gradients of K targets, each of all pictures, as K calls of `gradient` give them, in one batched pass.
+
+        Parameters
+        ----------
+        of
+            The targets, one or more: ``range(1000)`` for every class.
+        wrt, rule
+            As for `gradient`; names alone.
+
+        Returns
+        -------
+        Tensor or dict[str, Tensor]
+            (K, ...) for one name, else a dictionary by name. Zero where one of the targets, but not all, does not depend
+            on it.
+
+        Raises
+        ------
+        GradientError, UnknownLayerError, UnknownClassError, FilterRangeError
+            As `gradient`.
+        """
+        names = [wrt] if isinstance(wrt, str) else list(wrt)
+        with torch.inference_mode(False), torch.enable_grad():
+            scalars = [scores_of_target(as_target(target, self), self).sum() for target in of]
+        grads = self._batched(scalars, [self._source(name) for name in names], rule)
+        found = {name: grad for name, grad in zip(names, grads, strict=True) if grad is not None}
+        if missing := ", ".join(repr(name) for name in names if name not in found):
+            raise NoGradientError(
+                f"The targets do not depend on {missing}: ask for a layer or parameter that comes before the targets."
+            )
+        return found[wrt] if isinstance(wrt, str) else found
+
+    def map_gradients(self, of: Sequence[TargetLike], layer: str, rule: Rule = "gradient") -> Tensor:
+        """The gradients of K targets at a layer, laid out as `maps` lays out its output: (K, N, C, h, w)."""
+        self.maps(layer)
+        gradients: Tensor = self.gradients(of, layer, rule)
+        maps = arranged(self.network, layer, gradients.flatten(0, 1))
+        return maps.reshape(*gradients.shape[:2], *maps.shape[1:])
+
+    def _batched(self, scalars: Sequence[Tensor], sources: Sequence[Any], rule: Rule) -> list[Tensor | None]:
+        """The gradients of each scalar, (K, ...), at leaves or edges of the graph; None where none depends on it."""
+        if not scalars:
+            raise ArgumentTypeError("gradients takes a list of targets, one or more.")
+        if rule == "gradient":
+            found: list[tuple[Tensor | None, ...]] = []
+            with suppress(RuntimeError), warnings.catch_warnings(), self._lock:
+                warnings.simplefilter("ignore")  # operations without a batched form, which torch runs one by one
+                for several in torch.stack(list(scalars)).split(_AT_ONCE):
+                    seeds = torch.eye(len(several), dtype=several.dtype, device=several.device)
+                    found.append(
+                        torch.autograd.grad(
+                            *(several, sources, seeds), retain_graph=True, allow_unused=True, is_grads_batched=True
+                        )
+                    )
+                return [None if parts[0] is None else torch.cat(parts) for parts in zip(*found, strict=True)]
+        each = [self.backward(_given(scalar), sources, rule)[0] for scalar in scalars]
+        return [_stacked(column) for column in zip(*each, strict=True)]
+
     @_naming_the_cause
     def backward(
         self, of: TargetLike, sources: Sequence[Any], rule: Rule = "gradient"
@@ -318,3 +389,14 @@ class Trace(Answers):
                 )
             return self.parameters[name]
         raise self.network.unknown_layer(name, [*self._activations, *self.parameters])
+
+
+def _stacked(column: Sequence[Tensor | None]) -> Tensor | None:
+    """Gradients of many targets as one tensor, zero for those that have none; None if all have none."""
+    first = next((grad for grad in column if grad is not None), None)
+    return None if first is None else torch.stack([torch.zeros_like(first) if g is None else g for g in column])
+
+
+def _given(scalar: Tensor) -> Callable[[Trace], Tensor]:
+    """A target that is known already."""
+    return lambda trace: scalar

@@ -125,6 +125,57 @@ class Probability(_OfClasses):
 
 
 @dataclass(frozen=True, repr=False)
+class Finer(_OfClasses):
+    """A class less what it shares with those that are nearly taken for it: Finer-CAM's target (arXiv 2501.11309).
+
+    Its score minus ``weight`` times the mean score of the ``nearest`` other classes whose scores are nearest to its own;
+    which these are is found anew for each picture. Any class activation map takes it.
+    """
+
+    weight: float = 0.6
+    nearest: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "nearest", whole_number("The number of nearest classes", self.nearest, at_least=1))
+
+    def __call__(self, trace: Trace) -> Tensor:
+        """The score of each picture, (N,)."""
+        scores = trace.class_scores
+        others = scores.gather(1, self._others(trace))
+        return self._chosen(scores, trace) - self.weight * others.mean(1)
+
+    def _others(self, trace: Trace) -> Tensor:
+        """The indices of the nearest classes of each picture, (N, nearest), the nearest first."""
+        scores = trace.class_scores.detach()
+        if scores.shape[1] <= self.nearest:
+            raise MethodNotApplicableError(
+                f"{self!r} compares with {self.nearest} other classes, and {trace.network.name} has {scores.shape[1]} in all."
+            )
+        own = torch.tensor(self.indices(trace), device=scores.device)[:, None]
+        apart = (scores - scores.gather(1, own)).abs().scatter(1, own, torch.inf)
+        return apart.topk(self.nearest, dim=1, largest=False).indices
+
+    def pinned(self, trace: Trace) -> Target:
+        """With the classes that are nearest at this trace, for every other pass."""
+        others = [
+            ClassScore(column[0] if len(column) == 1 else tuple(column)) for column in self._others(trace).T.tolist()
+        ]
+        total: Target = ClassScore(self.index)
+        for other in others:
+            total = total - self.weight / self.nearest * other
+        return total
+
+    def __repr__(self) -> str:
+        given = (self.weight, self.nearest) if self.nearest != 3 else (self.weight,) if self.weight != 0.6 else ()
+        return f"nv.Finer({', '.join(map(repr, (self.index, *given)))})"
+
+    def describe(self, network: Network) -> str:
+        """The names of the classes."""
+        return f"{super().describe(network)} against the {self.nearest} classes nearest in score"
+
+
+@dataclass(frozen=True, repr=False)
 class _OfChannel(Target):
     """What asks about one channel of a layer."""
 
