@@ -27,6 +27,13 @@ class WeightsUnavailableError(NbcnnvizError, RuntimeError):
     """The weights asked for are neither on this machine nor within reach."""
 
 
+class PackageMissingError(NbcnnvizError, ImportError):
+    """Something needs a package that is not installed."""
+
+    def __init__(self, package: str, what: str, extra: str) -> None:
+        super().__init__(f"{what[:1].upper()}{what[1:]} need {package}: pip install 'nbcnnviz[{extra}]'.")
+
+
 class DeviceUnavailableError(NbcnnvizError, ValueError):
     """The device asked for does not exist on this machine."""
 

@@ -36,6 +36,7 @@ PLAIN = frozenset(
 _SHARED = (
     *(type, Enum, PurePath, np.generic, np.dtype, logging.Logger, property),
     *(torch.optim.Optimizer, torch.utils.data.Dataset, torch.utils.data.DataLoader, torch.jit.ScriptFunction),
+    *(torch.fx.Graph, torch.fx.Node),  # linked lists in part out of Python's sight: a copy would never end
 )
 CONTAINERS = (list, dict, set, deque, OrderedDict, defaultdict)
 

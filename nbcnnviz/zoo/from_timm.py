@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlparse
 
 from PIL import Image
 from torch import Tensor, nn
 
 from nbcnnviz.core.errors import UnknownNetworkError, WeightsUnavailableError
+from nbcnnviz.zoo.hub import reachable
 from nbcnnviz.zoo.weights import OFFLINE, Progress, count_classes, fill, read_state
 
 Loaded = tuple[nn.Module, Callable[[Image.Image], Tensor], "list[str] | None"]
@@ -61,17 +60,7 @@ def with_data_of(module: nn.Module) -> Loaded:
 
 
 def _reachable(name: str) -> bool:
-    """Whether the weights are in the hub's cache or the hub answers; timm itself retries for most of a minute."""
+    """Whether the weights are in the hub's cache or the hub answers."""
     import timm
-    from huggingface_hub import constants, try_to_load_from_cache
 
-    repository = timm.get_pretrained_cfg(name).hf_hub_id
-    files = ("model.safetensors", "pytorch_model.bin")
-    if repository and any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
-        return True
-    hub = urlparse(constants.ENDPOINT)
-    try:
-        socket.create_connection((hub.hostname, hub.port or 443), timeout=5).close()
-    except OSError:
-        return False
-    return True
+    return reachable(timm.get_pretrained_cfg(name).hf_hub_id, ("model.safetensors", "pytorch_model.bin"))

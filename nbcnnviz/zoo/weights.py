@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import re
 import urllib.error
 import urllib.request
@@ -87,8 +88,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and pickle raise whatever the bytes lead them to
+        name = pickled_class(error)
+        reason = f" (it holds a {name}, and reading that could run code)" if name else ""
         raise WeightsUnavailableError(
-            f"{path.name!r} is no file of weights that can be read safely: save one with "
+            f"{path.name!r} is no file of weights that can be read safely{reason}: save one with "
             "torch.save(module.state_dict(), path)."
         ) from error
     while isinstance(state, Mapping) and not all(isinstance(v, Tensor) for v in state.values()):
@@ -102,7 +105,26 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise WeightsUnavailableError(
             f"{path.name!r} holds no state dict: save one with torch.save(module.state_dict(), path)."
         )
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    return {re.sub(r"^(module\.|_orig_mod\.)+", "", name): tensor for name, tensor in state.items()}
+
+
+def pickled_class(error: BaseException) -> str | None:
+    """What a pickle holds beside tensors, by the error with which torch refuses to read it; None if it is none."""
+    if not isinstance(error, pickle.UnpicklingError):
+        return None
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    return found[1] if found else None
+
+
+def aligned(state: Mapping[str, Tensor], module: nn.Module) -> Mapping[str, Tensor]:
+    """A state dict by the names of ``module``, where it was saved from a module that holds such a one (Lightning's)."""
+    own = module.state_dict().keys()
+    prefixes = {name.partition(".")[0] + "." for name in state}
+    if own & state.keys() or len(prefixes) != 1:
+        return state
+    (prefix,) = prefixes
+    inner = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return inner if own & inner.keys() else state
 
 
 def count_classes(state: Mapping[str, Tensor], module: nn.Module) -> int:
@@ -111,13 +133,14 @@ def count_classes(state: Mapping[str, Tensor], module: nn.Module) -> int:
     Zero if it has no such weight. The state dict's own order tells nothing: safetensors sort by name.
     """
     *_, head = (name for name, own in module.state_dict().items() if name.endswith("weight") and own.ndim >= 2)
+    state = aligned(state, module)
     return state[head].shape[0] if head in state else 0
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
     """Load a state dict, with a sentence instead of a page where it does not fit."""
     try:
-        missing, extra = module.load_state_dict(state, strict=False)
+        missing, extra = module.load_state_dict(aligned(state, module), strict=False)
     except RuntimeError as error:
         mismatch = next((line.strip() for line in str(error).splitlines()[1:]), str(error))
         raise WeightsUnavailableError(f"{what} does not fit this network: {mismatch}") from error
