@@ -196,3 +196,16 @@ def test_weights_are_found_under_the_prefix_of_what_they_were_saved_from(prefix:
     torch.save({"state_dict": {f"{prefix}{name}": value for name, value in state.items()}}, tmp_path / "mine.ckpt")
     again = nv.load_network("squeezenet1_1", tmp_path / "mine.ckpt").module.state_dict()
     assert all(torch.equal(again[name], value) for name, value in state.items())
+
+
+def test_the_page_about_networks_from_elsewhere_runs(module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "notebooks" / "networks.md").read_text(encoding="utf-8")
+    blocks = [block.partition("```")[0] for block in page.split("```python\n")[1:]]
+    assert len(blocks) == 2
+    onnx_file(module, tmp_path / "model.onnx")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, "networks.md", "exec"), names)
+    assert (tmp_path / "cat.png").is_file()
+    assert names["net"].trace(torch.rand(3, 3, 32, 32)).scores.shape == (3, 4)
