@@ -60,7 +60,7 @@ def shows_its_selection(ex: Explorer) -> None:
 
 def test_ten_thousand_changes_on_two_threads(explore, toy: nv.Network, jumpy) -> None:
     ex = explore(toy, target=1)
-    before, began = set(threading.enumerate()), time.monotonic()
+    before = set(threading.enumerate())
     wrong: list[Exception] = []
 
     def change(first: int) -> None:
@@ -79,7 +79,6 @@ def test_ten_thousand_changes_on_two_threads(explore, toy: nv.Network, jumpy) ->
     assert not wrong
     assert not ex.selection.changing
     shows_its_selection(ex)
-    assert time.monotonic() - began < PATIENCE
     wait_until(lambda: set(threading.enumerate()) <= before)  # its timers end by themselves
     ex.selection.method, ex.selection.target = "guided_backprop", 3
     shows_its_selection(ex)
