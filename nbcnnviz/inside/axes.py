@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.autograd.graph import Node
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -46,6 +48,15 @@ class Axis:
 Dim = tuple[Axis, ...]
 """One dimension of a tensor: an axis, or several that a view has merged, the slowest first."""
 Dims = list[Dim]
+Shape = Sequence[int]
+Edge = tuple[Node, int]
+"""A node of the autograd graph with the number of its output, as in ``node.next_functions``."""
+
+
+def shape_of(edge: Edge) -> tuple[int, ...]:
+    """The shape of the tensor at an edge of the graph."""
+    node: Any = edge[0]
+    return tuple(node.variable.shape if hasattr(node, "variable") else node._input_metadata[edge[1]].shape)
 
 
 def whole(size: int, questions: int) -> Axis:

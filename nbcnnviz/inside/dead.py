@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +13,8 @@ from torch.autograd.graph import Node
 from nbcnnviz.core.errors import MethodNotApplicableError
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.inside.footprint import Edge, in_order
+from nbcnnviz.inside.axes import Edge
+from nbcnnviz.inside.footprint import in_order
 
 # Rectifiers that return exactly zero for what is negative, with the saved argument that must be zero for that.
 _CUTS = {
@@ -21,6 +24,15 @@ _CUTS = {
     "ClampMinBackward": "_saved_min",
     "ThresholdBackward": "_saved_threshold",
 }
+
+
+@dataclass(frozen=True)
+class Dead:
+    """Which filters were zero at every place of every picture; ``layers``: how many are dead and how many there are."""
+
+    pictures: int
+    filters: Mapping[str, tuple[int, ...]]
+    layers: Mapping[str, tuple[int, int]]
 
 
 class DeadFilters:
@@ -67,9 +79,15 @@ class DeadFilters:
         return {layer: tuple(part.nonzero().flatten().tolist()) for layer, part in zip(self._dead, parts, strict=True)}
 
     @property
-    def counts(self) -> dict[str, tuple[int, int]]:
+    def counts(self) -> Mapping[str, tuple[int, int]]:
         """For each layer looked at, how many of its filters are dead, and how many it has."""
-        return {layer: (len(dead), len(self._dead[layer])) for layer, dead in self.filters.items()}
+        return self.counted.layers
+
+    @property
+    def counted(self) -> Dead:
+        """The count as it is now, copied from the device once."""
+        filters = self.filters
+        return Dead(self.pictures, filters, {n: (len(dead), len(self._dead[n])) for n, dead in filters.items()})
 
 
 def rectified(trace: Trace) -> list[str]:

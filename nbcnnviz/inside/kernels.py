@@ -123,8 +123,7 @@ def weights(
     if gradient or by == "gradient":
         grads = _gradients(source, [prefix + name, *([prefix + "bias"] if shift is not None else [])], target)
         slope, shift_slope = _filters_first(module, grads[prefix + name]), grads.get(prefix + "bias")
-    norms, slope_norms = _norms(values), None if slope is None else _norms(slope)
-    judged = {"index": None, "norm": norms, "gradient": slope_norms}[by]
+    norms, slope_norms = norms_of(values), None if slope is None else norms_of(slope)
     return Weights(
         layer,
         prefix + name,
@@ -136,12 +135,38 @@ def weights(
         norms,
         slope_norms,
         by,
-        torch.arange(len(norms), device=norms.device)
-        if judged is None
-        else judged.argsort(descending=True, stable=True),
+        ordered(by, norms, slope_norms),
         _filter_names(network, layer, kind, len(values)),
         None if kind == "scales" else _inputs(module, values),
     )
+
+
+def ordered(by: By, norms: Tensor, gradient_norms: Tensor | None) -> Tensor:
+    """The rows in an order, the largest first; by norm where there is no gradient to order by."""
+    if by == "index":
+        return torch.arange(len(norms), device=norms.device)
+    judged = gradient_norms if by == "gradient" and gradient_norms is not None else norms
+    return judged.argsort(descending=True, stable=True)
+
+
+def norms_of(values: Tensor) -> Tensor:
+    """The L2 norm of each row, in single precision or better."""
+    norms: Tensor = torch.linalg.vector_norm(
+        values.flatten(1) if values.ndim > 1 else values[:, None], dim=1, dtype=_wide(values)
+    )
+    return norms
+
+
+def with_weights(network: Network) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The layers that have weights of their own, with their class and the weight's shape."""
+    modules = dict(unwrapped(network.module).named_modules())
+    found = {}
+    for name, layer in network.layers.items():
+        module = modules[name.partition(":")[0]]
+        main = main_parameter(module)
+        if main is not None:
+            found[name] = layer.kind, tuple(getattr(module, main).shape)
+    return found
 
 
 def main_parameter(module: nn.Module) -> str | None:
@@ -215,13 +240,6 @@ def _inputs(module: nn.Module, values: Tensor) -> Tensor:
     groups = module.groups if isinstance(module, nn.modules.conv._ConvNd) else 1
     group = torch.arange(filters, device=values.device) // (filters // groups)
     return group[:, None] * each + torch.arange(each, device=values.device)
-
-
-def _norms(values: Tensor) -> Tensor:
-    norms: Tensor = torch.linalg.vector_norm(
-        values.flatten(1) if values.ndim > 1 else values[:, None], dim=1, dtype=_wide(values)
-    )
-    return norms
 
 
 def _wide(values: Tensor) -> torch.dtype:

@@ -17,8 +17,9 @@ from torch.autograd.graph import GradientEdge, Node
 from nbcnnviz.core.rules import Rule
 from nbcnnviz.core.targets import channel_of
 from nbcnnviz.core.trace import Trace
+from nbcnnviz.inside.axes import shape_of
 from nbcnnviz.inside.features import Place, filters_first, strongest
-from nbcnnviz.inside.footprint import in_order, shape_of
+from nbcnnviz.inside.footprint import in_order
 from nbcnnviz.inside.receptive import Box, fields_at, receptive_field
 
 

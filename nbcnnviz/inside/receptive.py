@@ -16,8 +16,8 @@ from torch.autograd.graph import Node
 
 from nbcnnviz.core.errors import FilterRangeError, GradientError, MethodNotApplicableError
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.inside.axes import Axis, Dims, Ints, solid, whole
-from nbcnnviz.inside.footprint import Edge, footprints
+from nbcnnviz.inside.axes import Axis, Dims, Edge, Ints, solid, whole
+from nbcnnviz.inside.footprint import footprints
 
 
 class Box(NamedTuple):

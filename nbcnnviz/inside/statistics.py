@@ -6,7 +6,7 @@ One backward pass answers for all layers and parameters. Numbers are reduced whe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from nbcnnviz.inside.kernels import main_parameter
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+HEALTHY = 1e-3
+"""A ratio of update to weight near which training is held to go well (Karpathy, CS231n)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,20 @@ class Depth:
     ratio: Floats
     learning_rate: float
     not_finite: dict[str, int]
+
+    def at_rate(self, learning_rate: float) -> Depth:
+        """The same for another learning rate, which ``ratio`` is proportional to."""
+        if learning_rate == self.learning_rate:
+            return self
+        ratio = self.ratio * (learning_rate / self.learning_rate)
+        return replace(self, ratio=ratio, learning_rate=learning_rate)
+
+    def column(self, trace: Trace, layer: str) -> int | None:
+        """The place of a layer in the arrays; of a container, that of the layer within it whose output it returns."""
+        if layer in self.layers:
+            return self.layers.index(layer)
+        output = trace[layer]
+        return next((i for i, name in enumerate(self.layers) if trace[name] is output), None)
 
 
 def depth(

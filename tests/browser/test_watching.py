@@ -155,7 +155,7 @@ def test_an_interrupt_ends_the_loop_and_the_watch_with_the_last_state_on_screen(
 
 
 def test_the_filters_have_the_colours_of_the_weights(sheet):
-    from nbcnnviz.explorer.watching import kernel_grid
+    from nbcnnviz.render.kernels import kernel_grid
 
     kernels = np.array(sheet.kernel("w.filters.tolist()"), np.float32)
     expected = kernel_grid(kernels, chosen=0).astype(np.int16)

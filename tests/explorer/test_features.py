@@ -217,7 +217,7 @@ def made(monkeypatch) -> list[str]:
         make = getattr(module, f"{name}_of")
         monkeypatch.setattr(module, f"{name}_of", lambda *args: [names.append(name), make(*args)][1])
 
-    for name in ("stack", "order", "page", "large", "origin", "seen"):
+    for name in ("stack", "order", "page", "large", "unit_map", "unit_view"):
         count(name)
     return names
 
@@ -234,10 +234,10 @@ def test_an_answer_computes_only_what_the_change_asks_for(open_features, toy: nv
 
     second = panel.tiles.indices[1]
     assert costs(lambda: choose(panel, second)) == ["large"]
-    assert costs(lambda: point(panel, 2, 3)) == ["origin", "seen"]
-    assert costs(lambda: point(panel, 5, 6)) == ["origin", "seen"]
-    assert costs(lambda: setattr(panel.signed, "value", False)) == ["seen"]
-    assert costs(lambda: setattr(panel.map, "value", "Deconvnet")) == ["origin", "seen"]
+    assert costs(lambda: point(panel, 2, 3)) == ["unit_map", "unit_view"]
+    assert costs(lambda: point(panel, 5, 6)) == ["unit_map", "unit_view"]
+    assert costs(lambda: setattr(panel.signed, "value", False)) == ["unit_view"]
+    assert costs(lambda: setattr(panel.map, "value", "Deconvnet")) == ["unit_map", "unit_view"]
     assert costs(lambda: setattr(panel.switches, "value", True)) == []
     assert costs(lambda: setattr(panel.shared, "value", True)) == ["page"]
     assert costs(lambda: setattr(panel.order, "value", "mean")) == ["order", "page"]
@@ -405,7 +405,7 @@ def test_a_units_map_is_its_gradient_under_the_rule(open_features, toy: nv.Netwo
     settled(ex)
     assert ex.selection.unit == (6, 5)
     expected = toy.trace("chelsea").gradient(nv.Unit("4", 3, 6, 5), rule=RULES[how])[0]
-    assert torch.equal(panel.result.seen.origin.values, expected)
+    assert torch.equal(panel.result.unit_view.unit_map.values, expected)
     shown = np.frombuffer(panel.unit.values, np.uint8).reshape(panel.unit.shape)
     np.testing.assert_allclose(
         shown, in_bytes(expected.sum(0).numpy(), panel.unit.low, panel.unit.high).clip(0, 255), atol=1
@@ -413,7 +413,7 @@ def test_a_units_map_is_its_gradient_under_the_rule(open_features, toy: nv.Netwo
     panel.signed.value = False
     settled(ex)
     assert panel.unit.low == 0
-    assert torch.equal(panel.result.seen.map, expected.abs().amax(0))
+    assert torch.equal(panel.result.unit_view.map, expected.abs().amax(0))
 
 
 def test_the_plain_gradient_is_that_of_plain_torch(open_features, toy: nv.Network) -> None:
@@ -422,7 +422,7 @@ def test_the_plain_gradient_is_that_of_plain_torch(open_features, toy: nv.Networ
     settled(ex)
     x = toy.trace("chelsea").input.detach().clone().requires_grad_()
     (expected,) = torch.autograd.grad(toy.module[:5](x)[0, 3, 6, 5], x)
-    torch.testing.assert_close(panel.result.seen.origin.values, expected[0], rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(panel.result.unit_view.unit_map.values, expected[0], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -438,7 +438,7 @@ def test_the_rectangle_is_what_the_unit_sees(open_features, toy: nv.Network, lay
     ex, panel = open_features(toy, layer=layer, filter=2)
     point(panel, *unit)
     settled(ex)
-    assert tuple(panel.result.seen.box) == box
+    assert tuple(panel.result.unit_view.box) == box
     assert tuple(inside.receptive_field(toy.trace("chelsea"), layer, *unit)) == box
     top, left, bottom, right = box
     assert f"sees {bottom - top} x {right - left} pixels" in panel.unit.caption
@@ -446,7 +446,7 @@ def test_the_rectangle_is_what_the_unit_sees(open_features, toy: nv.Network, lay
     line = 2  # it stays within the picture
     np.testing.assert_allclose((y, x, y + height, x + width), box, atol=line)
     assert len(marks(panel.large).rectangles) == 4, "the box and the unit's own place, each in black and in colour"
-    outside = panel.result.seen.origin.values.clone()
+    outside = panel.result.unit_view.unit_map.values.clone()
     outside[:, top:bottom, left:right] = 0
     assert not outside.any()
 
@@ -476,8 +476,8 @@ def test_zeilers_projection_with_the_switches_of_its_max_pools(open_features, to
     assert panel.switches.tooltip == "Only the Zeiler projection keeps the switches"
     panel.map.value = "Zeiler projection"
     settled(ex)
-    seen, trace = panel.result.seen, toy.trace("chelsea")
-    assert torch.equal(seen.origin.values, inside.project(trace, "4", panel.result.large.filter).values)
+    seen, trace = panel.result.unit_view, toy.trace("chelsea")
+    assert torch.equal(seen.unit_map.values, inside.project(trace, "4", panel.result.large.filter).values)
     # By hand: the unit's value through the transposed filters, the unpooling, the rectifier.
     conv1, norm, _, _, conv2 = toy.module[:5]
     before = F.relu(norm(conv1(trace.input.detach())))
@@ -487,14 +487,14 @@ def test_zeilers_projection_with_the_switches_of_its_max_pools(open_features, to
     down = F.max_unpool2d(F.conv_transpose2d(seed, conv2.weight, padding=1), where, 2, output_size=before.shape)
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     expected = F.conv_transpose2d(down.relu() * scale[:, None, None], conv1.weight, padding=1)
-    torch.testing.assert_close(seen.origin.values, expected[0].detach(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(seen.unit_map.values, expected[0].detach(), rtol=1e-4, atol=1e-6)
 
     assert not panel.switches.disabled
     assert not marks(panel.unit).dots
     panel.switches.value = True
     settled(ex)
     dots = marks(panel.unit).dots
-    assert len(dots) == len(seen.origin.switches[0]) > 0
+    assert len(dots) == len(seen.unit_map.switches[0]) > 0
     # Each is the place of a maximum that something went through.
     passed = down[0].nonzero()[:, 1:] + 0.5
     assert {(x, y) for x, y in dots} == {(x, y) for y, x in passed.tolist()}
@@ -599,7 +599,7 @@ def test_the_units_of_a_layer_without_maps_are_tiles_and_a_click_shows_what_made
     assert ex.selection.filter is None
     choose(panel, 3)
     settled(ex)
-    assert torch.equal(panel.result.seen.origin.values, trace.gradient(nv.Unit(layer, 3))[0])
+    assert torch.equal(panel.result.unit_view.unit_map.values, trace.gradient(nv.Unit(layer, 3))[0])
     assert "sees the whole picture" in panel.unit.caption
     assert panel.large.caption.startswith(f"Unit 3 of {layer}: {float(values[3]):.3g}")
 
@@ -637,7 +637,7 @@ def test_another_picture_is_followed_and_the_trace_before_let_go(open_features, 
     gc.collect()
     assert trace() is None
     expected = inside.project(toy.trace("coffee"), "4", 2, place=(3, 3)).values
-    torch.testing.assert_close(panel.result.seen.origin.values, expected)
+    torch.testing.assert_close(panel.result.unit_view.unit_map.values, expected)
     assert panel.unit.values != before
 
 
@@ -703,9 +703,9 @@ def test_the_code_makes_the_units_map(open_features, bundled: nv.Network, how: s
     settled(ex)
     names = run(ex.code())
     assert names["order"].filters.tolist() == panel.tiles.indices
-    assert torch.equal(names["unit_map"], panel.result.seen.origin.values)
-    assert torch.equal(names["shown"], panel.result.seen.map)
-    assert names["box"] == panel.result.seen.box
+    assert torch.equal(names["unit_map"], panel.result.unit_view.unit_map.values)
+    assert torch.equal(names["shown"], panel.result.unit_view.map)
+    assert names["box"] == panel.result.unit_view.box
 
 
 def test_the_code_names_targets_of_any_kind(open_features, toy: nv.Network) -> None:
@@ -739,7 +739,7 @@ def test_what_is_shown_is_saved_as_numbers(open_features, toy: nv.Network, tmp_p
     place = tuple(saved["unit"])
     np.testing.assert_array_equal(saved["unit_map"], inside.project(trace, "4", 6).values)
     assert tuple(saved["receptive_field"]) == tuple(inside.receptive_field(trace, "4", *place))
-    assert saved["switches_0"].shape == (len(panel.result.seen.origin.switches[0]), 3)
+    assert saved["switches_0"].shape == (len(panel.result.unit_view.unit_map.switches[0]), 3)
 
 
 def test_what_is_shown_is_saved_as_a_picture_and_as_a_page(open_features, toy: nv.Network, tmp_path) -> None:

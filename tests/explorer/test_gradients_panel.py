@@ -14,8 +14,9 @@ from torch import Tensor, nn
 import nbcnnviz as nv
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer import Explorer
-from nbcnnviz.explorer.panels.charts import Chart
-from nbcnnviz.explorer.panels.gradients import GradientsPanel, depth_plots
+from nbcnnviz.explorer.panels.gradients import GradientsPanel
+from nbcnnviz.explorer.panels.gradients.plots import depth_plots
+from nbcnnviz.explorer.widgets.charts import ColumnChart
 from tests import toys
 from tests.explorer.conftest import PATIENCE
 
@@ -41,11 +42,11 @@ def rms(tensors: dict[str, Tensor]) -> list[float]:
     return [float(t.double().square().mean().sqrt()) for t in tensors.values()]
 
 
-def click(chart: Chart, column: int) -> None:
+def click(chart: ColumnChart, column: int) -> None:
     chart._columns._handle_custom_msgs(None, {"event": "element_click", "data": {"index": column + 1}})
 
 
-def point(chart: Chart, column: int) -> None:
+def point(chart: ColumnChart, column: int) -> None:
     chart._columns._handle_custom_msgs(None, {"event": "hover", "data": {"index": column + 1}})
 
 
@@ -97,19 +98,19 @@ def test_a_click_on_a_column_selects_the_layer_and_marks_it_everywhere(explore, 
         assert panel_of(ex).result.layer == ex.selection.layer == layer
         assert [c.plot.chosen for c in panel._depths] == [column] * 3
         assert [i for i, tint in enumerate(panel._depths[0]._columns.opacities) if tint > 0] == [column + 1]
-        assert f"{column + 1} of 9, {layer} (" in panel._says.value
+        assert f"{column + 1} of 9, {layer} (" in panel._selected.value
 
 
 def test_what_is_pointed_at_is_named(explore, toy: nv.Network) -> None:
     panel = panel_of(explore(toy, target=0, panels=["gradients"]))
     point(panel._depths[1], 4)
-    said = panel._points.value
+    said = panel._pointed_at.value
     assert "5 of 9, 4 (Conv2d): activation" in said
     assert "update / weight" in said
-    assert panel._depths[1]._says.value in said
+    assert panel._depths[1]._tooltip.value in said
     point(panel._depths[1], 2)
-    assert "3 of 9, 2 (ReLU)" in panel._points.value
-    assert "update" not in panel._points.value
+    assert "3 of 9, 2 (ReLU)" in panel._pointed_at.value
+    assert "update" not in panel._pointed_at.value
 
 
 def test_a_container_is_marked_where_the_layer_is_whose_output_it_returns(explore) -> None:
@@ -171,7 +172,7 @@ def test_a_target_before_most_layers_leaves_them_out(explore, toy: nv.Network) -
     assert [chart.plot.title.partition(":")[0] for chart in panel._spreads[:2]] == ["Activations", "Weights"]
     ex.selection.layer = "8"
     assert set(panel_of(ex).result.histograms) == {"activations", "weights"}
-    assert "no gradient" in panel._says.value
+    assert "no gradient" in panel._selected.value
 
 
 def test_nan_and_infinity_are_marked_counted_and_named(explore) -> None:
@@ -255,7 +256,7 @@ def test_a_layer_without_weights_has_two_histograms_and_a_network_without_maps_n
     assert len(panel_of(ex)._spread_box.children) == 4
     ex = explore(mlp, panels=["gradients"])
     assert panel_of(ex)._spread_box.children == ()
-    assert "no column" in ex.panels["gradients"]._says.value
+    assert "no column" in ex.panels["gradients"]._selected.value
     click(ex.panels["gradients"]._depths[0], 1)
     assert len(panel_of(ex)._spread_box.children) == 4
 
@@ -351,7 +352,7 @@ def test_the_pictures_that_were_seen_add_up_once_each(explore) -> None:
     frame = panel_of(ex).result
     assert frame.dead.pictures == len(nv.samples())
     assert {layer: set(dead) for layer, dead in frame.dead.filters.items()} == silent(module, net, list(nv.samples()))
-    assert f"all {len(nv.samples())} pictures" in panel._dead_says.value
+    assert f"all {len(nv.samples())} pictures" in panel._dead_text.value
 
 
 def test_the_count_over_all_samples_shows_how_far_it_is_and_does_not_draw_the_charts_again(
@@ -414,7 +415,7 @@ def test_counting_begins_anew_with_other_weights_and_with_another_network(explor
 def test_a_network_without_such_a_rectifier_says_so(explore) -> None:
     ex = explore(nv.Network(toys.Tiny(nn.functional.silu).eval(), size=16, name="smooth"), panels=["gradients"])
     panel = panel_of(ex)
-    assert "No layer of smooth ends in a rectifier that cuts at zero" in panel._dead_says.value
+    assert "No layer of smooth ends in a rectifier that cuts at zero" in panel._dead_text.value
     assert panel._lists.layout.display == panel._all_samples.layout.display == "none"
 
 
@@ -422,7 +423,7 @@ def test_where_all_live_that_is_said(explore) -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     nn.init.constant_(module[0].bias, 100.0)
     panel = panel_of(explore(nv.Network(module.eval(), size=8, name="live"), panels=["gradients"]))
-    assert "None: each of 4 filters" in panel._dead_says.value
+    assert "None: each of 4 filters" in panel._dead_text.value
     assert panel._lists.layout.display == "none"
 
 

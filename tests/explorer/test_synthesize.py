@@ -402,7 +402,7 @@ def test_a_gallery_makes_every_filter_in_one_run(made: Bench, toy: nv.Network) -
     assert [title.split(":")[0] for title in made.pictures.titles] == ["filter 1", "filter 3", "filter 4", "filter 5"]
     *_, alone = s.feature_visualization(toy, nv.Channel("3", 4), steps=4)
     assert torch.allclose(frame.input[2], alone.input[0], atol=1e-3)
-    assert made.curves._score.lines.y.shape == (4, 5)
+    assert made.curves._score.y.shape == (4, 5)
     names: dict = {"net": toy}
     exec("\n".join(made.panel.code("'coffee'")), names)
     assert torch.equal(names["frame"].input, frame.rounded.input)
@@ -415,7 +415,7 @@ def test_classes_by_name_or_number_stand_side_by_side(made: Bench) -> None:
     made.several.value = "bee, 2, 3-4"
     frame = made.run(steps=2)
     assert frame.provenance.subject == "nv.ClassScore((1, 2, 3, 4))"
-    assert made.curves._other.lines.y.shape == (4, 3)
+    assert made.curves._other.y.shape == (4, 3)
     made.pictures._handle_custom_msg({"type": "choose", "at": 2}, [])
     assert made.selection.filter is None
 
@@ -571,16 +571,16 @@ def test_the_curves_show_score_probabilities_gradient_and_penalties(made: Bench,
     made.run(steps=5, l2=1e-3)
     run, curves = made.panel.run, made.curves
     frames = [*s.feature_visualization(toy, 3, steps=5, l2=1e-3)]
-    assert list(curves._score.lines.x) == [0, 1, 2, 3, 4, 5]
-    assert list(curves._score.lines.y) == pytest.approx([f.score for f in frames], rel=1e-4)
-    shown = curves._other.lines.y
+    assert list(curves._score.x) == [0, 1, 2, 3, 4, 5]
+    assert list(curves._score.y[0]) == pytest.approx([f.score for f in frames], rel=1e-4)
+    shown = curves._other.y
     assert shown.shape == (5, 6)
     assert shown[0] == pytest.approx([float(f.probabilities[0, 3]) for f in frames], abs=2e-3)
     assert "crane" in curves._other.legend.value
     curves.kind.value = "Gradient"
-    assert list(curves._other.lines.y) == pytest.approx([f.gradient_norm for f in frames], rel=1e-4)
+    assert list(curves._other.y[0]) == pytest.approx([f.gradient_norm for f in frames], rel=1e-4)
     curves.kind.value = "Penalties"
-    assert list(curves._other.lines.y) == pytest.approx([f.penalties["l2"] for f in frames], rel=1e-3)
+    assert list(curves._other.y[0]) == pytest.approx([f.penalties["l2"] for f in frames], rel=1e-3)
     made.select(layer="0", filter=1)
     made.run(steps=3, l2=0)
     assert "No regulariser" in curves._other.legend.value
@@ -599,7 +599,7 @@ def test_a_long_run_keeps_a_bounded_number_of_points(toy: nv.Network) -> None:
     assert len({len(column) for column in history._columns()}) == 1
     curves = Curves()
     curves.draw(history, ["one"], toy.classes, [])
-    assert len(curves._score.lines.x) == len(history.steps)
+    assert len(curves._score.x) == len(history.steps)
 
 
 def test_drawing_takes_no_more_than_its_share_of_the_time(monkeypatch) -> None:
@@ -632,7 +632,7 @@ def test_the_newest_frame_is_on_screen_when_it_ends_however_fast_it_was(made: Be
         frame = made.run(steps=steps)
         assert made.pictures.caption.startswith(f"Step {steps}:")
         assert made.shows(frame.image)
-        assert made.curves._score.lines.x[-1] == steps
+        assert made.curves._score.x[-1] == steps
 
 
 def views(made: Bench, **seen: bool | None) -> None:

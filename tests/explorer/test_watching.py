@@ -14,9 +14,12 @@ from torch import nn
 
 from nbcnnviz.explorer import watching
 from nbcnnviz.explorer.front.canvas import MANAGER
-from nbcnnviz.explorer.watching import WatchPanel, kernel_grid
+from nbcnnviz.explorer.watching import WatchPanel
 from nbcnnviz.render import DIVERGING, lookup_table
+from nbcnnviz.render.kernels import kernel_grid
+from nbcnnviz.render.plots import Ruler, round_ticks
 from nbcnnviz.training import Watch, watch
+from nbcnnviz.training.record import Curves
 from tests.explorer.conftest import PATIENCE
 from tests.training.loops import learn, small
 from tests.training.test_watching import nothing_stays
@@ -53,10 +56,10 @@ def test_the_last_state_is_on_screen_when_the_watch_is_over() -> None:
     assert "stopped" in panel._status.value
     assert panel._button.description == "Go on"
     h = w.history
-    np.testing.assert_allclose(panel._loss._lines.y.ravel()[:7], h["loss"])
-    np.testing.assert_allclose(panel._gradient._lines.y[:, :7], h["gradient_norm"].T)
-    np.testing.assert_allclose(panel._ratio._lines.y[:, :7], h["update_ratio"].T)
-    np.testing.assert_array_equal(panel._dead._lines.y[:, :7], h["dead_share"].T)
+    np.testing.assert_allclose(panel._loss.y.ravel()[:7], h["loss"])
+    np.testing.assert_allclose(panel._gradient.lines.y[:, :7], h["gradient_norm"].T)
+    np.testing.assert_allclose(panel._ratio.lines.y[:, :7], h["update_ratio"].T)
+    np.testing.assert_array_equal(panel._dead.lines.y[:, :7], h["dead_share"].T)
     assert complaints(panel) == ""
     w.close()
 
@@ -65,18 +68,23 @@ def test_every_line_ends_in_a_number_after_a_gap() -> None:
     """bqplot puts a label where a line ends, and complains to the page where that is no number."""
     w, panel = watched()
     for plot in (panel._loss, panel._gradient, panel._ratio, panel._dead):
-        y = np.atleast_2d(plot._lines.y)
+        y = np.atleast_2d(plot.lines.y)
         assert np.isnan(y[:, -2]).all()
         assert np.isfinite(y[:, -1]).all()
         assert (y[:, -1] >= plot._y.min).all()
     w.close()
 
 
+def curves(loss: np.ndarray) -> Curves:
+    """A run of which only the loss is known."""
+    return Curves(np.arange(len(loss)), loss, np.nan, np.arange(0), None, None, None)
+
+
 def test_the_smoothed_loss_is_a_running_mean_that_leaves_out_what_is_no_number() -> None:
     w, panel = watched(steps=1)
     loss = np.array([4.0, 2.0, np.nan, 3.0, np.inf, 1.0])
     panel._smoothed.clear()
-    panel._draw_loss(np.arange(6), loss)
+    panel._draw_loss(curves(loss))
     seen, means = [], []
     for value in loss:
         if np.isfinite(value):
@@ -87,8 +95,8 @@ def test_the_smoothed_loss_is_a_running_mean_that_leaves_out_what_is_no_number()
     assert panel._smoothed[2] == 3
     assert panel._smoothed[4] == panel._smoothed[3]
     assert np.isfinite(panel._smoothed).all()
-    assert list(panel._loss._marks.x) == [2, 4]
-    panel._draw_loss(np.arange(7), np.append(loss, 1.0))
+    assert list(panel._loss.crosses.x) == [2, 4]
+    panel._draw_loss(curves(np.append(loss, 1.0)))
     assert len(panel._smoothed) == 7
     w.close()
 
@@ -114,7 +122,7 @@ def test_nan_is_marked_and_named() -> None:
     w.stop()
     assert "The loss is NaN or infinite in 2 of 4 records, first in step 2." in complaints(panel)
     assert "Gradients are NaN or infinite in 0, 1, 3 and 1 more, first in step 2." in complaints(panel)
-    assert list(panel._loss._marks.x) == list(panel._gradient._marks.x) == list(panel._ratio._marks.x) == [2, 3]
+    assert list(panel._loss.crosses.x) == list(panel._gradient.crosses.x) == list(panel._ratio.crosses.x) == [2, 3]
     assert "NaN or infinite" in panel._map_caption.value
     w.close()
 
@@ -148,27 +156,33 @@ def test_an_error_in_drawing_is_shown_and_never_raised(monkeypatch) -> None:
 
 
 def test_drawing_takes_its_share_and_no_more(monkeypatch) -> None:
-    drawn = []
+    drawn, pauses = [], []
 
     def slow(self: WatchPanel) -> None:
-        drawn.append(time.monotonic())
+        drawn.append(self)
         end = time.thread_time() + 0.01
         while time.thread_time() < end:
             pass
 
+    class Over(threading.Event):
+        """It says how long it is waited for, and cuts that short."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout)
+            return super().wait(0.001)
+
     monkeypatch.setattr(WatchPanel, "_draw_what_is_there", slow)
     module = small()
     w = watch(module, every=1)
-    _ = w.widget
+    panel = w.widget
+    panel._over = Over()
     optimiser = torch.optim.SGD(module.parameters(), 0.1)
-    end = time.monotonic() + 2
-    while time.monotonic() < end:
+    while len(pauses) < 3:
         learn(module, optimiser, 1)
-    during = len(drawn)
     w.stop()
-    assert 2 <= during <= 5, "10 ms of computing each, a hundredth of two seconds"
-    assert len(drawn) == during + 1, "the last state is drawn"
-    assert 0.01 < w.drawing < 0.2
+    assert all(pause >= 1 for pause in pauses), "10 ms of computing are a hundredth of a second"
+    assert len(drawn) == 1 + len(pauses) + 1, "when it is made, before each pause, and the last state"
+    assert w.drawing >= 0.01 * len(pauses)
     w.close()
 
 
@@ -242,10 +256,10 @@ def test_a_network_of_one_layer_and_one_of_many_are_drawn() -> None:
         nn.Conv2d(3, 2, 1), *(nn.Conv2d(2, 2, 1) for _ in range(60)), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     )
     w, panel = watched(module=nn.Sequential(deep, nn.Linear(2, 4)))
-    assert panel._gradient._lines.y.shape[0] == 32
+    assert panel._gradient.lines.y.shape[0] == 32
     assert panel._shown[0] == 0
     assert panel._shown[-1] == 61
-    assert len(set(panel._gradient._lines.colors)) == 32
+    assert len(set(panel._gradient.lines.colors)) == 32
     w.close()
 
 
@@ -258,9 +272,9 @@ def test_many_records_are_thinned_to_what_a_screen_has_and_the_last_is_kept() ->
         optimiser.step()
     w.stop()
     panel = w.widget
-    assert len(panel._gradient._lines.x) == 258
-    assert len(panel._loss._lines.x) == 514
-    assert panel._gradient._lines.x[-3] == panel._loss._lines.x[-3] == 699
+    assert len(panel._gradient.lines.x) == 258
+    assert len(panel._loss.lines.x) == 514
+    assert panel._gradient.lines.x[-3] == panel._loss.lines.x[-3] == 699
     w.close()
 
 
@@ -307,7 +321,7 @@ def test_kernels_all_zero_are_grey() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 7), (0.02, 0.021), (-3, 5), (0, 123456), (1e-9, 2e-9)])
 def test_ticks_are_few_and_round_and_within(low: float, high: float) -> None:
-    ticks = watching._ticks(low, high)
+    ticks = np.array(round_ticks(low, high))
     assert 2 <= len(ticks) <= 7
     assert (ticks >= low - 1e-9 * abs(high)).all()
     assert (ticks <= high * (1 + 1e-9)).all()
@@ -315,7 +329,7 @@ def test_ticks_are_few_and_round_and_within(low: float, high: float) -> None:
 
 @pytest.mark.parametrize(("low", "high", "count"), [(0.1, 1, 2), (1e-5, 10, 4), (1e-12, 1e3, 6)])
 def test_decades_are_powers_of_ten(low: float, high: float, count: int) -> None:
-    decades = watching._decades(low, high)
+    decades = Ruler.decades(np.array([low, high])).ticks
     assert len(decades) <= 7
     np.testing.assert_allclose(np.log10(decades), np.round(np.log10(decades)))
     assert decades[0] == pytest.approx(low)

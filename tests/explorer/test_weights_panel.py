@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,10 @@ from torch import Tensor, nn
 import nbcnnviz as nv
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer import Explorer
-from nbcnnviz.explorer.panels.charts import Chart, Plot, Ruler
 from nbcnnviz.explorer.panels.weights import WeightsPanel
+from nbcnnviz.explorer.widgets.charts import ColumnChart
 from nbcnnviz.render import DIVERGING
+from nbcnnviz.render.plots import Plot, Ruler
 from tests import toys
 from tests.explorer.conftest import PATIENCE
 
@@ -51,13 +51,13 @@ def choose(frame, index: object) -> None:
     frame._handle_custom_msg({"type": "choose", "index": index}, [])
 
 
-def click(chart: Chart, column: int) -> None:
+def click(chart: ColumnChart, column: int) -> None:
     chart._columns._handle_custom_msgs(None, {"event": "element_click", "data": {"index": column + 1}})
 
 
 def visible(panel: WeightsPanel) -> set[str]:
     """Which parts of the panel are on screen."""
-    names = ("_gone", "_overview", "_bars", "_close_up", "_more_bars", "_detail")
+    names = ("_offers", "_overview", "_bars", "_close_up", "_more_bars", "_detail")
     parts = {name: getattr(panel, name) for name in names}
     parts |= {"_pager": panel._pager.widget, "_input_pager": panel._input_pager.widget}
     return {name[1:] for name, part in parts.items() if part.layout.display != "none"}
@@ -177,12 +177,12 @@ def test_every_layer_of_every_kind_shows_something_or_says_why_not(explore) -> N
         ex.wait(PATIENCE)
         panel = ex.panels["weights"]
         assert (ex.error is None) == bool(known.parameters), layer
-        kinds[layer] = panel.result.weights.kind if panel.result else "gone"
-        assert ("gone" in visible(panel)) == (kinds[layer] == "gone")
+        kinds[layer] = panel.result.weights.kind if panel.result else "offers"
+        assert ("offers" in visible(panel)) == (kinds[layer] == "offers")
     assert {kinds[n] for n in ("conv", "grouped", "dilated", "depthwise", "transposed")} == {"kernels"}
     assert {kinds[n] for n in ("batch_norm", "group_norm", "layer_norm", "prelu")} == {"scales"}
     assert {kinds[n] for n in ("hidden", "fc")} == {"matrix"}
-    assert {kinds[n] for n in ("silu", "max_pool", "upsample", "flatten")} == {"gone"}
+    assert {kinds[n] for n in ("silu", "max_pool", "upsample", "flatten")} == {"offers"}
 
 
 # Linear layers and normalisations.
@@ -227,10 +227,8 @@ def test_a_matrix_too_large_for_the_screen_keeps_the_strongest_of_each_block(exp
             block = weight[5 * row : 5 * row + 5, 5 * column : 5 * column + 5].ravel()
             strongest[row, column] = block[np.abs(block).argmax()]
     assert close(tiles_of(panel._tiles)[0, ..., 0], torch.tensor(strongest), panel._tiles.highs[0])
-    began = time.perf_counter()
     panel._sort.value = "norm"
     panel_of(ex)
-    assert time.perf_counter() - began < 2
     top = np.argsort(-np.linalg.norm(weight, axis=1), kind="stable")[:5]
     block = weight[top][:, :5].ravel()
     assert tiles_of(panel._tiles)[0, 0, 0, 0] == pytest.approx(
@@ -269,11 +267,11 @@ def test_a_layer_without_weights_says_so_and_shows_the_way(explore, toy: nv.Netw
     assert isinstance(ex.error, nv.MethodNotApplicableError)
     assert says in ex._status.error
     assert f"such as {near[0]!r}" in ex._status.error
-    assert visible(panel) == {"gone"}
-    assert [button.description for button in panel._gone.children] == [f"go to {name}" for name in near]
+    assert visible(panel) == {"offers"}
+    assert [button.description for button in panel._offers.children] == [f"go to {name}" for name in near]
     with pytest.raises(nv.NbcnnvizError, match="no weights to save yet"):
         ex.save("nothing.npz")
-    panel._gone.children[1].click()
+    panel._offers.children[1].click()
     assert panel_of(ex).result.layer == ex.selection.layer == near[1]
     assert visible(panel) >= {"overview"}
 
@@ -282,14 +280,14 @@ def test_a_container_leads_to_what_is_in_it(explore) -> None:
     inner = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.ReLU())
     module = nn.Sequential(inner, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3)).eval()
     ex = explore(nv.Network(module, size=16, name="nested"), layer="0", panels=["weights"])
-    assert [b.description for b in ex.panels["weights"]._gone.children] == ["go to 0.0", "go to 0.2"]
+    assert [b.description for b in ex.panels["weights"]._offers.children] == ["go to 0.0", "go to 0.2"]
 
 
 def test_a_network_without_any_weights_says_that(explore) -> None:
     module = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     ex = explore(nv.Network(module, size=8, name="bare"), panels=["weights"])
     assert "No layer of bare has weights" in ex._status.error
-    assert ex.panels["weights"]._gone.children == ()
+    assert ex.panels["weights"]._offers.children == ()
 
 
 def test_a_network_without_maps_asks_for_a_layer(explore, mlp: nv.Network) -> None:
@@ -321,12 +319,12 @@ def test_ten_thousand_filters_come_in_pages(explore) -> None:
     ex = explore(net, layer="1", target=0, panels=["weights"])
     panel = panel_of(ex)
     assert panel._tiles.shape[0] == 64
-    assert "1 to 64 of 10,000 filters" in panel._pager._says.value
-    assert not panel._pager._on.disabled
+    assert "1 to 64 of 10,000 filters" in panel._pager._text.value
+    assert not panel._pager._next.disabled
     assert panel._pager._back.disabled
-    panel._pager._on.click()
+    panel._pager._next.click()
     assert panel_of(ex)._tiles.indices == list(range(64, 128))
-    panel._pager._page.value = 100
+    panel._pager.page.value = 100
     assert panel_of(ex)._tiles.indices == list(range(99 * 64, 100 * 64))
     ex.selection.filter = 7000  # from another panel: its page is turned to
     assert 7000 in panel_of(ex)._tiles.indices
@@ -349,7 +347,7 @@ def test_inputs_come_in_pages_too(explore) -> None:
     ex = explore(nv.Network(module, size=4, name="deep"), layer="1", panels=["weights"])
     panel = panel_of(ex)
     assert panel._kernels.labels == [str(i) for i in range(96)]
-    panel._input_pager._page.value = 3
+    panel._input_pager.page.value = 3
     assert panel_of(ex)._kernels.labels == [str(i) for i in range(192, 200)]
     choose(panel._tiles, 2)
     assert panel_of(ex)._kernels.labels == [str(i) for i in range(96)]
@@ -498,7 +496,7 @@ def test_another_picture_lets_the_gradient_go(explore, toy: nv.Network) -> None:
     panel.forget()
     assert panel.result is panel._known is panel.preview() is None
     choose(panel._tiles, 1)  # clicks on what is gone are ignored
-    click(Chart(choose=panel._bar_chosen), 0)
+    click(ColumnChart(choose=panel._bar_chosen), 0)
     assert ex.selection.filter is None
 
 
@@ -605,7 +603,7 @@ def test_even_rulers_hold_zero_and_all_values_with_a_few_round_ticks(values: lis
 
 
 def test_a_chart_draws_what_has_a_place_and_marks_what_has_none() -> None:
-    chart = Chart(choose=lambda _: None)
+    chart = ColumnChart(choose=lambda _: None)
     values = np.array([0.1, 0.0, np.nan, 10.0, np.nan])
     chart.show(Plot("a", values, Ruler.decades(values), bars=False, broken=np.arange(5) == 4))
     assert chart._line.x.tolist() == [0, 3]
@@ -625,7 +623,7 @@ def test_a_chart_draws_what_has_a_place_and_marks_what_has_none() -> None:
 
 
 def test_a_chart_of_nothing_is_empty() -> None:
-    chart = Chart()
+    chart = ColumnChart()
     chart.show(Plot("none", np.zeros(0), Ruler.even(np.zeros(0))))
     chart.show(Plot("nan", np.full(3, np.nan), Ruler.decades(np.full(3, np.nan)), bars=False))
     assert not chart._line.visible
@@ -636,7 +634,7 @@ def test_a_chart_of_nothing_is_empty() -> None:
 )
 def test_a_message_that_names_no_column_is_ignored(data: object) -> None:
     heard: list[int] = []
-    chart = Chart(choose=heard.append, point=heard.append)
+    chart = ColumnChart(choose=heard.append, point=heard.append)
     for event in ({"event": "element_click", "data": data}, {"event": "hover", "data": data}):
         chart._columns._handle_custom_msgs(None, event)
         chart.show(Plot("a", np.arange(3.0), Ruler.even(np.arange(3.0)), hints=["x", "<y>", "z"]))
@@ -644,4 +642,4 @@ def test_a_message_that_names_no_column_is_ignored(data: object) -> None:
     assert heard == []
     chart._columns._handle_custom_msgs(None, {"event": "hover", "data": {"index": 2}})
     assert heard == [1]
-    assert chart._says.value == "&lt;y&gt;"
+    assert chart._tooltip.value == "&lt;y&gt;"

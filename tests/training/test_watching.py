@@ -485,8 +485,8 @@ def test_a_compiled_network_is_watched_and_its_map_needs_a_picture() -> None:
         losses = learn(compiled, optimiser, 2)
     np.testing.assert_allclose(w.history["loss"], losses, rtol=1e-6)
     assert w.feature_map is None
-    assert "compiled network" in w._trouble
-    assert "picture=" in w._trouble
+    assert "compiled network" in w.trouble
+    assert "picture=" in w.trouble
     with watch(compiled, every=1, picture=torch.randn(3, 12, 10), channel=2) as w:
         learn(compiled, optimiser, 1)
     assert w.feature_map.shape == (10, 8)
@@ -644,12 +644,12 @@ def test_the_layer_may_change_at_any_time() -> None:
     w.layer = "6"
     assert w.feature_map is None
     learn(module, optimiser, 1)
-    assert "shape (5, 8), not maps" in w._trouble
+    assert "shape (5, 8), not maps" in w.trouble
     assert w.records == 2, "everything else is recorded"
     w.layer = "4"
     learn(module, optimiser, 1)
     assert w.channels == 8
-    assert w._trouble == ""
+    assert w.trouble == ""
     w.stop()
 
 
@@ -791,7 +791,7 @@ def test_steps_between_records_run_nothing_of_ours_but_a_count(monkeypatch) -> N
     w = watch(module, every=10)
     learn(module, optimiser, 1)
     assert not w._hooks.listening
-    for name in ("_copy", "_record", "_listen", "_guarded"):
+    for name in ("_copy", "_record_step", "_listen", "_guarded"):
         monkeypatch.setattr(Watch, name, lambda *_: pytest.fail("between records"))
     learn(module, optimiser, 8)
     monkeypatch.undo()
@@ -802,7 +802,7 @@ def test_steps_between_records_run_nothing_of_ours_but_a_count(monkeypatch) -> N
 def test_what_fails_in_the_watch_stops_the_watch_and_not_the_training(monkeypatch) -> None:
     module = small()
     w = watch(module, every=2)
-    monkeypatch.setattr("nbcnnviz.training.watching.Measurement", lambda *_: 1 / 0)
+    monkeypatch.setattr("nbcnnviz.training.observing.Measurement", lambda *_: 1 / 0)
     with pytest.warns(UserWarning, match="the training goes on. ZeroDivisionError"):
         losses = learn(module, torch.optim.SGD(module.parameters(), 0.1), 5)
     assert len(losses) == 5
@@ -853,7 +853,7 @@ def test_a_picture_that_cannot_be_run_is_told_at_once_and_later_without_a_fuss()
             w.layer = "8"
             learn(module, torch.optim.SGD(module.parameters(), 0.1), 2)
     assert w.records == 2
-    assert "choose another" in w._trouble
+    assert "choose another" in w.trouble
 
 
 def test_a_script_needs_no_notebook_to_show_it() -> None:

@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from nbcnnviz.core.targets import ClassScore, Target, as_target
 from nbcnnviz.core.trace import Trace
-
-
-class Quiet(threading.local):
-    """While it is entered, on this thread, controls are set by the panel, and what they tell is not the reader's doing."""
-
-    depth = 0
-
-    def __enter__(self) -> None:
-        self.depth += 1
-
-    def __exit__(self, *_: object) -> None:
-        self.depth -= 1
-
-    def __bool__(self) -> bool:
-        return self.depth > 0
 
 
 def resolved(asked: Any, trace: Trace) -> Target:

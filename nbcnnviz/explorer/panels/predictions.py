@@ -10,9 +10,11 @@ import ipywidgets as w
 import numpy as np
 
 from nbcnnviz.core.trace import Trace
+from nbcnnviz.explorer.widgets.charts import figure
+from nbcnnviz.render.plots import BLUE, ORANGE
 
 _SHOWN = 8
-_BAR, _CHOSEN = "#5b8fc7", "#e08a1e"
+_BAR, _CHOSEN = BLUE, ORANGE
 
 
 class PredictionsPanel:
@@ -37,19 +39,11 @@ class PredictionsPanel:
             bqplot.Axis(scale=names, orientation="vertical", grid_lines="none"),
             bqplot.Axis(scale=share, tick_format=".0%", num_ticks=3, grid_lines="none"),
         ]
-        figure = bqplot.Figure(
-            marks=[self._bars],
-            axes=axes,
-            fig_margin={"top": 4, "bottom": 24, "left": 168, "right": 20},
-            background_style={"fill": "transparent"},
-            padding_x=0.0,
-            padding_y=0.02,
-            animation_duration=0,
-        )
-        figure.layout.width, figure.layout.height, figure.layout.min_width = "100%", "250px", "0"
+        chart = figure([self._bars], axes, 250, left=168, right=20)
+        chart.padding_y = 0.02
         heading = w.HTML("<b>Predictions</b> <span class='nbv-hint'>click a bar to explain it</span>")
         # A box that could be scrolled would be one more stop of Tab, and there is nothing to scroll to.
-        self.widget = w.VBox([heading, figure], layout=w.Layout(overflow="visible", min_width="0"))
+        self.widget = w.VBox([heading, chart], layout=w.Layout(overflow="visible", min_width="0"))
 
     def show(self, trace: Trace) -> None:
         """Show a trace's top classes."""

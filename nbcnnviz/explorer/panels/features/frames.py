@@ -9,7 +9,6 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from nbcnnviz.core.rules import Rule
@@ -19,6 +18,7 @@ from nbcnnviz.explorer.front import Tile
 from nbcnnviz.inside import Box, FeatureMaps, Place, Ranking, Switches, feature_maps, project, ranking, strongest
 from nbcnnviz.inside.features import By
 from nbcnnviz.render import Scale
+from nbcnnviz.render.tiles import reduced
 
 A_PAGE: Final = 96
 TILE: Final = 64
@@ -95,7 +95,7 @@ class Large:
 
 
 @dataclass(frozen=True, eq=False)
-class Origin:
+class UnitMap:
     """What made a unit fire: a map on the input, (C, H, W); and for Zeiler's, the switches of the max-pools on the path."""
 
     values: Tensor
@@ -104,12 +104,12 @@ class Origin:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class UnitView:
     """A unit with its receptive field, and its map on the input as it is shown."""
 
     place: Place
     box: Box
-    origin: Origin
+    unit_map: UnitMap
     map: Tensor
     scale: Scale
     caption: str
@@ -129,7 +129,7 @@ class Features:
         The filter that is selected; if none is, the first in the order is the large one.
     place : tuple[int, int] or None
         The row and column of the unit that is looked at.
-    seen : Seen or None
+    unit_view : UnitView or None
         That unit; None too while it is being computed.
     """
 
@@ -139,7 +139,7 @@ class Features:
     large: Large
     filter: int | None
     place: tuple[int, int] | None
-    seen: Seen | None = None
+    unit_view: UnitView | None = None
 
 
 def stack_of(trace: Trace, layer: str) -> Stack:
@@ -164,7 +164,7 @@ def page_of(trace: Trace, stack: Stack, order: Ranking, target: TargetLike, numb
     """A page of the grid, on one colour scale for all pages or on one for each tile."""
     part = slice(number * A_PAGE, (number + 1) * A_PAGE)
     filters, judged = order.filters[part], order.values[part].tolist()
-    maps = _reduced(stack.maps.values[filters.to(stack.maps.values.device)].float()).cpu()
+    maps = reduced(stack.maps.values[filters.to(stack.maps.values.device)].float(), TILE).cpu()
     scales: tuple[Scale, ...] = (_scale(stack.high, stack),)
     if not shared:
         # Among signed maps, one that is zero everywhere is in the middle of any scale.
@@ -191,29 +191,29 @@ def large_of(trace: Trace, stack: Stack, filter_: int) -> Large:
     return Large(filter_, values, scale, best, caption + _remark(values, scale))
 
 
-def origin_of(trace: Trace, unit: Unit, how: str) -> Origin:
+def unit_map_of(trace: Trace, unit: Unit, how: str) -> UnitMap:
     """What made a unit fire: one of `RULES`, or `ZEILER`."""
     if how == ZEILER:
         projection = project(trace, unit.layer, unit.channel, place=unit.place)
-        return Origin(projection.values.float().cpu(), projection.rectifiers, projection.switches)
+        return UnitMap(projection.values.float().cpu(), projection.rectifiers, projection.switches)
     gradient, rectifiers = trace.gradient_and_governed(unit, "input", RULES[how])
-    return Origin(gradient[0].float().cpu(), rectifiers, None)
+    return UnitMap(gradient[0].float().cpu(), rectifiers, None)
 
 
-def seen_of(trace: Trace, stack: Stack, unit: Unit, how: str, box: Box, origin: Origin, signed: bool) -> Seen:
+def unit_view_of(trace: Trace, stack: Stack, unit: Unit, how: str, box: Box, found: UnitMap, signed: bool) -> UnitView:
     """A unit as it is shown: the sum of its map over colours, signed, or the largest magnitude over them."""
     row, column = unit.place
     place = Place(row, column, float(stack.maps.values[unit.channel, row, column]))
-    map_ = origin.values.sum(0) if signed else origin.values.abs().amax(0)
+    map_ = found.values.sum(0) if signed else found.values.abs().amax(0)
     scale = Scale.to_show(map_)
     at = f" at row {row}, column {column} of filter {unit.channel}" if stack.spatial else f" {unit.channel}"
     sees = "the whole picture" if (box.height, box.width) == trace.size else f"{box.height} x {box.width} pixels"
-    if how != "Gradient" and origin.rectifiers:
-        how += f", {origin.rectifiers} rectifiers ruled"
+    if how != "Gradient" and found.rectifiers:
+        how += f", {found.rectifiers} rectifiers ruled"
     elif how != "Gradient":
         how += ", no rectifier on the way" + (": the same as the gradient" if how != ZEILER else "")
     caption = f"Unit{at}: {place.value:.3g}, sees {sees}. {how}{_remark(map_, scale)}"
-    return Seen(place, box, origin, map_, scale, caption)
+    return UnitView(place, box, found, map_, scale, caption)
 
 
 def _caption_of_page(trace: Trace, stack: Stack, order: Ranking, target: TargetLike) -> str:
@@ -234,15 +234,6 @@ def _scale(high: float, stack: Stack) -> Scale:
 
 def _finite(values: Tensor) -> Tensor:
     return values.nan_to_num(0, 0, 0)
-
-
-def _reduced(maps: Tensor) -> Tensor:
-    """Maps (n, h, w) with no more places than a tile has pixels: the mean of those that fall together."""
-    height, width = maps.shape[1:]
-    larger = max(height, width)
-    if larger <= TILE:
-        return maps
-    return F.adaptive_avg_pool2d(maps, (max(1, round(height * TILE / larger)), max(1, round(width * TILE / larger))))
 
 
 def _remark(map_: Tensor, scale: Scale) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Generator, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Hashable
 from os import PathLike
 from typing import Any, Generic, TypeVar
 
@@ -25,20 +23,21 @@ from nbcnnviz.explorer.panels.features.frames import (
     ZEILER,
     Features,
     Large,
-    Origin,
     Page,
-    Seen,
     Stack,
+    UnitMap,
+    UnitView,
     large_of,
     order_of,
-    origin_of,
     page_of,
     pages_of,
-    seen_of,
     stack_of,
+    unit_map_of,
+    unit_view_of,
 )
 from nbcnnviz.explorer.panels.panel import Act, Panel, Request
 from nbcnnviz.explorer.panels.saving import FORMATS, write
+from nbcnnviz.explorer.widgets.layout import Updating, button, checkbox, column, growing, hint, menu, reveal, row
 from nbcnnviz.inside import Ranking, ReceptiveFields, receptive_fields
 from nbcnnviz.inside.features import By
 from nbcnnviz.render import default_for
@@ -73,7 +72,7 @@ class FeaturesPanel(Panel):
         self._page = 0  # the one asked for
         self._followed: tuple[str, int | None] | None = None
         self._picture: Image.Image | None = None
-        self._follower = threading.local()  # what is set here must not be taken for the reader's
+        self._updating = Updating()
         self._make_controls()
         self.tiles = TileFrame(label="Feature maps", side=TILE)
         self.large = MapFrame(label="One feature map", views=list(_VIEWS))
@@ -86,27 +85,29 @@ class FeaturesPanel(Panel):
     def _make_controls(self) -> None:
         tooltip = "Which maps come first; gradient x activation is for the class selected"
         orders = [(words.capitalize(), by) for by, words in ORDERS.items()]
-        self.order = _menu("Order", tooltip, orders, "activation")
-        self.shared = _check("One scale for all", "Colour all maps on one scale, or each on its own", False)
-        self.pager = w.IntSlider(min=1, max=2, readout=False, tooltip="Turn the pages", layout=_growing(100))
-        self._back = _button("", "chevron-left", "The page before", lambda: self._turn_by(-1))
-        self._next = _button("", "chevron-right", "The next page", lambda: self._turn_by(1))
+        self.order = menu("Order", tooltip, orders, "activation")
+        self.shared = checkbox("One scale for all", "Colour all maps on one scale, or each on its own", False)
+        self.pager = w.IntSlider(min=1, max=2, readout=False, tooltip="Turn the pages", layout=growing(100))
+        self._back = button("", "chevron-left", "The page before", lambda: self._turn_by(-1))
+        self._next = button("", "chevron-right", "The next page", lambda: self._turn_by(1))
         self._page_label = w.Label()
-        self.map = _menu("Map", "How the unit is carried back to the picture", [*RULES, ZEILER], "Gradient")
-        self.signed = _check("Signed", "The sum over colours, signed, or the largest magnitude over them", True)
-        self.switches = _check("Max-pool switches", "", False)
-        self._strongest = _button("Strongest unit", "", "Select the unit ringed on the map", self._choose_strongest)
-        self._whole = _button("Whole filter", "", "Look at the whole filter, not at one unit of it", self._no_unit)
+        self.map = menu("Map", "How the unit is carried back to the picture", [*RULES, ZEILER], "Gradient")
+        self.signed = checkbox("Signed", "The sum over colours, signed, or the largest magnitude over them", True)
+        self.switches = checkbox("Max-pool switches", "", False)
+        self._strongest = button("Strongest unit", "", "Select the unit ringed on the map", self._choose_strongest)
+        self._whole = button("Whole filter", "", "Look at the whole filter, not at one unit of it", self._no_unit)
         for control in (self.order, self.shared, self.pager, self.map, self.signed, self.switches):
             control.observe(self._changed, "value")
 
     def _lay_out(self) -> None:
-        self._pages = _line(self._back, self.pager, self._next, self._page_label)
-        hint = "<span class='nbv-hint'>Click a place on the map to see what its unit looks at.</span>"
-        self._hint = w.HTML(hint, layout=w.Layout(margin="0", flex="1 1 180px", min_width="0"))
-        self._of_unit = _column(_line(self.map, self.signed, self.switches), self.unit)
-        left = _column(_line(self.order, self.shared), self._pages, self.tiles, flex="1 1 340px")
-        right = _column(self.large, _line(self._strongest, self._whole, self._hint), self._of_unit, flex="1 1 380px")
+        self._pages = row(self._back, self.pager, self._next, self._page_label)
+        self._hint = w.HTML(
+            hint("Click a place on the map to see what its unit looks at."),
+            layout=w.Layout(margin="0", flex="1 1 180px", min_width="0"),
+        )
+        self._of_unit = column(row(self.map, self.signed, self.switches), self.unit)
+        left = column(row(self.order, self.shared), self._pages, self.tiles, flex="1 1 340px")
+        right = column(self.large, row(self._strongest, self._whole, self._hint), self._of_unit, flex="1 1 380px")
         self.widget = w.HBox([left, right], layout=w.Layout(flex_flow="row wrap", width="100%", grid_gap="12px 24px"))
         self.widget.add_class("nbcnnviz")
 
@@ -135,9 +136,11 @@ class FeaturesPanel(Panel):
             yield Features(*parts)
             return
         unit, how, signed = Unit(layer, filter_, *place), self.map.value, bool(self.signed.value)
-        if not kept.seen.has((trace, unit, how, signed)):
+        if not kept.unit_view.has((trace, unit, how, signed)):
             yield Features(*parts)
-        yield Features(*parts, kept.seen((trace, unit, how, signed), lambda: self._seen(trace, unit, how, signed)))
+        yield Features(
+            *parts, kept.unit_view((trace, unit, how, signed), lambda: self._unit_view(trace, unit, how, signed))
+        )
 
     def _turned_up(self, request: Request, trace: Trace, stack: Stack, order: Ranking, target: TargetLike) -> Page:
         """The page that is turned up; the one with the filter, where that is new; the first of a new layer."""
@@ -153,12 +156,12 @@ class FeaturesPanel(Panel):
         make = lambda: page_of(trace, stack, order, target, number, shared)  # noqa: E731
         return self._kept.page((stack, order, number, shared), make)
 
-    def _seen(self, trace: Trace, unit: Unit, how: str, signed: bool) -> Seen:
+    def _unit_view(self, trace: Trace, unit: Unit, how: str, signed: bool) -> UnitView:
         kept, layer = self._kept, unit.layer
         stack = kept.stack((trace, layer), lambda: stack_of(trace, layer))
         fields = kept.fields((trace, layer), lambda: receptive_fields(trace, layer))
-        origin = kept.origin((trace, unit, how), lambda: origin_of(trace, unit, how))
-        return seen_of(trace, stack, unit, how, fields.box(*unit.place), origin, signed)
+        found = kept.unit_map((trace, unit, how), lambda: unit_map_of(trace, unit, how))
+        return unit_view_of(trace, stack, unit, how, fields.box(*unit.place), found, signed)
 
     # From frames to the screen. Runs on the worker's thread.
 
@@ -182,8 +185,8 @@ class FeaturesPanel(Panel):
     def show(self, frame: Features) -> None:
         """Draw what has changed since the frame before."""
         before, self.result = self.result, frame
-        page, large, seen = frame.page, frame.large, frame.seen
-        with self._following():
+        page, large, view = frame.page, frame.large, frame.unit_view
+        with self._updating:
             with self.tiles.hold_sync():
                 if before is None or before.page is not page:
                     colours = self._palettes[self.tiles](page.signed)
@@ -191,12 +194,12 @@ class FeaturesPanel(Panel):
                 self.tiles.chosen = -1 if frame.filter is None else frame.filter
             if before is None or before.large is not large:
                 self._show_map(self.large, large)
-            if seen is not None and (before is None or before.seen is not seen):
-                self._show_map(self.unit, seen)
+            if view is not None and (before is None or before.unit_view is not view):
+                self._show_map(self.unit, view)
             self._mark(frame)
             self._follow(frame)
 
-    def _show_map(self, frame: MapFrame, shown: Large | Seen) -> None:
+    def _show_map(self, frame: MapFrame, shown: Large | UnitView) -> None:
         values = shown.values if isinstance(shown, Large) else shown.map
         with frame.hold_sync():
             frame.show_map(values, shown.scale, self._palettes[frame](shown.scale.signed))
@@ -213,25 +216,25 @@ class FeaturesPanel(Panel):
             self.large.mark(ring(x, y, radius=max(4.0, width / 45)))
             return
         row, column = frame.place
-        cell, seen = outline(column * across, row * down, across, down, size, _CELL), frame.seen
-        if seen is None:
+        cell, view = outline(column * across, row * down, across, down, size, _CELL), frame.unit_view
+        if view is None:
             self.large.mark(cell)
             return
-        box = outline(seen.box.left, seen.box.top, seen.box.width, seen.box.height, size)
-        switches = seen.origin.switches if self.switches.value else None
+        box = outline(view.box.left, view.box.top, view.box.width, view.box.height, size)
+        switches = view.unit_map.switches if self.switches.value else None
         self.large.mark(together(box, cell))
         self.unit.mark(together(box, dots(switches or ())))
 
     def _follow(self, frame: Features) -> None:
         """Show in the controls what they are to, and offer what there is."""
-        page, switches = frame.page, frame.seen.origin.switches if frame.seen else None
-        _reveal(self._pages, page.pages > 1)
+        page, switches = frame.page, frame.unit_view.unit_map.switches if frame.unit_view else None
+        reveal(self._pages, page.pages > 1)
         self._page_label.value = f"Page {page.number + 1} of {page.pages}"
         self.pager.max = max(2, page.pages)
         self.pager.value = self._page + 1  # which may be ahead of the page that is shown
         self._back.disabled, self._next.disabled = page.number == 0, page.number == page.pages - 1
-        _reveal(self._of_unit, frame.place is not None)
-        _reveal(self._hint, frame.place is None and frame.stack.spatial)
+        reveal(self._of_unit, frame.place is not None)
+        reveal(self._hint, frame.place is None and frame.stack.spatial)
         self._strongest.disabled = not frame.stack.spatial
         self._whole.disabled = self.selection.unit is None
         self.switches.disabled = not switches
@@ -245,16 +248,8 @@ class FeaturesPanel(Panel):
 
     # From the controls to the selection, and to new answers. Nothing is computed here.
 
-    @contextmanager
-    def _following(self) -> Iterator[None]:
-        self._follower.here = True
-        try:
-            yield
-        finally:
-            self._follower.here = False
-
     def _changed(self, change: Any) -> None:
-        if getattr(self._follower, "here", False):
+        if self._updating:
             return
         if change.owner is self.pager:
             self._page = change.new - 1
@@ -306,7 +301,7 @@ class FeaturesPanel(Panel):
         shown, picture = self.result, self._picture
         if shown is None or picture is None:
             raise NbcnnvizError("There are no feature maps to save yet: wait for the explorer, with ex.wait().")
-        page, large, seen = shown.page, shown.large, shown.seen
+        page, large, view = shown.page, shown.large, shown.unit_view
         arrays = {
             "activations": shown.stack.maps.values.float().cpu().numpy(),
             "filters": page.order.filters.numpy(),
@@ -315,15 +310,15 @@ class FeaturesPanel(Panel):
             "filter": np.array(large.filter),
         }
         captions, maps = [page.caption, large.caption], [(self.large, large.values, large.scale)]
-        if seen is not None:
-            captions.append(seen.caption)
-            maps.append((self.unit, seen.map, seen.scale))
-            arrays["unit"] = np.array([seen.place.row, seen.place.column])
-            arrays["receptive_field"] = np.array(seen.box)
-            arrays["unit_map"] = seen.origin.values.numpy()
-            for i, pool in enumerate(seen.origin.switches or ()):
+        if view is not None:
+            captions.append(view.caption)
+            maps.append((self.unit, view.map, view.scale))
+            arrays["unit"] = np.array([view.place.row, view.place.column])
+            arrays["receptive_field"] = np.array(view.box)
+            arrays["unit_map"] = view.unit_map.values.numpy()
+            for i, pool in enumerate(view.unit_map.switches or ()):
                 arrays[f"switches_{i}"] = np.column_stack([pool.pixels.cpu(), pool.strengths.float().cpu()])
-        sheet = poster(page, self.tiles.colours, picture, maps, seen.box if seen is not None else None)
+        sheet = poster(page, self.tiles.colours, picture, maps, view.box if view is not None else None)
         write(path, sheet, arrays, ". ".join(captions), code)
 
     def code(self, image: str) -> list[str]:
@@ -383,8 +378,8 @@ class _Kept:
         self.page = _Last[Page]()
         self.large = _Last[Large]()
         self.fields = _Last[ReceptiveFields]()
-        self.origin = _Last[Origin]()
-        self.seen = _Last[Seen]()
+        self.unit_map = _Last[UnitMap]()
+        self.unit_view = _Last[UnitView]()
 
 
 class _Palette:
@@ -399,38 +394,3 @@ class _Palette:
         self._chosen[self._signed] = self._widget.colours
         self._signed = signed
         return self._chosen.get(signed, default_for(signed))
-
-
-def _growing(basis: int) -> w.Layout:
-    return w.Layout(width="auto", flex=f"1 1 {basis}px", min_width="0")
-
-
-def _line(*parts: w.Widget) -> w.HBox:
-    return w.HBox(parts, layout=w.Layout(flex_flow="row wrap", align_items="center", grid_gap="4px 8px", min_width="0"))
-
-
-def _column(*parts: w.Widget, flex: str = "0 0 auto") -> w.VBox:
-    return w.VBox(parts, layout=w.Layout(flex=flex, min_width="0", grid_gap="6px"))
-
-
-def _menu(description: str, tooltip: str, options: list[Any], value: str) -> w.Dropdown:
-    style = {"description_width": "initial"}
-    return w.Dropdown(
-        options=options, value=value, description=description, tooltip=tooltip, style=style, layout=_growing(200)
-    )
-
-
-def _check(description: str, tooltip: str, value: bool) -> w.Checkbox:
-    layout = w.Layout(width="auto", flex="0 0 auto")
-    return w.Checkbox(value=value, description=description, tooltip=tooltip, indent=False, layout=layout)
-
-
-def _button(description: str, icon: str, tooltip: str, act: Act) -> w.Button:
-    layout = w.Layout(width="auto" if description else "34px", flex="0 0 auto")
-    button = w.Button(description=description, icon=icon, tooltip=tooltip, layout=layout)
-    button.on_click(lambda _: act())
-    return button
-
-
-def _reveal(widget: w.Widget, shown: bool) -> None:
-    widget.layout.display = None if shown else "none"

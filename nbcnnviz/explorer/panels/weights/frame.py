@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.replica import unwrapped
 from nbcnnviz.core.targets import Target
-from nbcnnviz.inside.kernels import By, Weights, main_parameter
+from nbcnnviz.inside.kernels import By, Weights
 from nbcnnviz.render import Scale
+from nbcnnviz.render.tiles import mosaic_shape
 
 COLUMNS: Final = 96
 """Bars, or inputs of a filter, on a page."""
@@ -84,18 +84,6 @@ class Offer:
 # Which layers have weights.
 
 
-def with_weights(network: Network) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """The layers that have weights of their own, with their class and the weight's shape."""
-    modules = dict(unwrapped(network.module).named_modules())
-    found = {}
-    for name, layer in network.layers.items():
-        module = modules[name.partition(":")[0]]
-        main = main_parameter(module)
-        if main is not None:
-            found[name] = layer.kind, tuple(getattr(module, main).shape)
-    return found
-
-
 def near(offered: Mapping[str, object], network: Network, layer: str | None) -> tuple[str, ...]:
     """Layers to go to instead: the first and last within a container; else the nearest before and behind."""
     within = [name for name in offered if layer is not None and name.startswith(f"{layer}.")]
@@ -122,13 +110,6 @@ def nothing_said(network: Network, layer: str | None, near: Sequence[str]) -> st
 # Orders and pages.
 
 
-def ordered(by: By, norms: Tensor, gradient_norms: Tensor | None) -> Tensor:
-    """As `nbcnnviz.inside.weights` orders them; by norm where there is no gradient to order by."""
-    judged = gradient_norms if by == "gradient" and gradient_norms is not None else norms
-    order = torch.arange(len(norms)) if by == "index" else judged.argsort(descending=True, stable=True)
-    return order.cpu()
-
-
 def paged(order: Tensor, size: int, asked: int | None, position: int) -> tuple[int, int, Tensor]:
     """A page, how many there are, and what is on it: the page asked for, else the one with a position."""
     pages = max(1, math.ceil(len(order) / size))
@@ -148,15 +129,6 @@ def per_page(found: Weights) -> int:
     return max(_FEWEST_TILES, min(_MOST_TILES, _PAGE_BYTES // pixels))
 
 
-def mosaic_shape(shape: Sequence[int]) -> tuple[int, int, int]:
-    """How many kernels (inputs, h, w) go below and beside one another, about as a square, and the room between them."""
-    inputs, height, width = shape
-    columns = min(inputs, max(1, math.ceil(math.sqrt(inputs * height / width))))
-    rows = math.ceil(inputs / columns)
-    gap = 1 if inputs > 1 and height * width > 1 and columns * (width + 1) <= 96 else 0
-    return rows, columns, gap
-
-
 def symmetric(values: Tensor) -> Scale:
     """Zero in the middle; up to the largest finite magnitude."""
     high = Scale.of(values).high or 1.0
@@ -167,12 +139,6 @@ def matrix_strides(found: Weights) -> tuple[int, int]:
     """How many rows and columns of a matrix fall together in a square."""
     rows, columns = found.values.shape
     return math.ceil(rows / MATRIX[0]), math.ceil(columns / MATRIX[1])
-
-
-def norms_of(values: Tensor) -> Tensor:
-    """The norm of each input's weights."""
-    wide = torch.promote_types(values.dtype, torch.float32)
-    return torch.linalg.vector_norm(values.flatten(1) if values.ndim > 1 else values[:, None], dim=1, dtype=wide)
 
 
 def broken_in(values: Tensor) -> Tensor:

@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
 import ipywidgets as w
-import torch
 from PIL import Image
-from torch import Tensor
 
-from nbcnnviz.core.errors import GradientError, MethodNotApplicableError, NbcnnvizError, StaleTraceError
+from nbcnnviz.core.errors import MethodNotApplicableError, NbcnnvizError
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.targets import ClassScore, Target, in_python
+from nbcnnviz.core.targets import in_python
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import TileFrame
-from nbcnnviz.explorer.panels.asking import Quiet, resolved, same
-from nbcnnviz.explorer.panels.charts import Chart, Plot, labelled
+from nbcnnviz.explorer.panels.asking import resolved
 from nbcnnviz.explorer.panels.panel import Panel, Request
 from nbcnnviz.explorer.panels.saving import FORMATS, write
+from nbcnnviz.explorer.panels.weights.answer import Known, learn
 from nbcnnviz.explorer.panels.weights.frame import (
     COLUMNS,
     MATRIX,
     Offer,
     WeightsFrame,
     as_numpy,
-    broken_in,
     near,
-    norms_of,
     nothing_said,
-    ordered,
-    paged,
     per_page,
-    with_weights,
 )
 from nbcnnviz.explorer.panels.weights.picture import picture
 from nbcnnviz.explorer.panels.weights.views import (
@@ -48,23 +40,29 @@ from nbcnnviz.explorer.panels.weights.views import (
     scale_plots,
 )
 from nbcnnviz.explorer.panels.weights.words import about, close_up, summary
-from nbcnnviz.inside.kernels import By, Weights, weights
+from nbcnnviz.explorer.widgets.charts import ColumnChart
+from nbcnnviz.explorer.widgets.layout import (
+    Pager,
+    Updating,
+    button,
+    grid,
+    labelled,
+    menu,
+    panel,
+    reveal,
+    row,
+    show_only,
+    toggles,
+)
+from nbcnnviz.inside.kernels import By, with_weights
 from nbcnnviz.render import DIVERGING
+from nbcnnviz.render.plots import Plot
 
-_SORTS: dict[str, By] = {"index": "index", "norm": "norm", "gradient": "gradient"}
-
-
-@dataclass(frozen=True, eq=False)
-class _Known:
-    """What need not be computed again for a trace, a layer and a target; see `WeightsFrame`."""
-
-    trace: Trace
-    layer: str
-    target: Target
-    weights: Weights
-    without: str
-    broken: Tensor
-    broken_gradient: Tensor | None
+_SORTS: dict[By, str] = {
+    "index": "As the layer has them",
+    "norm": "By the L2 norm of each filter, the largest first",
+    "gradient": "By the norm of the gradient: first what the class would change most",
+}
 
 
 class WeightsPanel(Panel):
@@ -84,36 +82,25 @@ class WeightsPanel(Panel):
     def __init__(self, *links: Any) -> None:
         super().__init__(*links)
         self.result: WeightsFrame | None = None
-        self._known: _Known | None = None
+        self._known: Known | None = None
         self._by: By = "index"
         self._own: tuple[str, int] | None = None  # a filter looked at that the selection cannot name
         self._turned: dict[str, tuple[Any, int]] = {}
         self._offered: Network | None = None
-        self._quiet = Quiet()
+        self._updating = Updating()
         self._build()
 
     def _build(self) -> None:
-        wide = w.Layout(width="auto", flex="1 1 240px", min_width="0", max_width="420px")
-        initial = {"description_width": "initial"}
-        self._layers = w.Dropdown(
-            description="Weights of", tooltip="The layers that have weights of their own", style=initial, layout=wide
-        )
-        self._sort = w.ToggleButtons(
-            options=list(_SORTS),
-            tooltips=[
-                "As the layer has them",
-                "By the L2 norm of each filter, the largest first",
-                "By the norm of the gradient: first what the class would change most",
-            ],
-            style=w.ToggleButtonsStyle(button_width="auto", description_width="initial"),
-            layout=w.Layout(flex="0 0 auto", width="auto"),
-        )
+        self._layers = menu("Weights of", "The layers that have weights of their own", [], None, basis=240)
+        self._layers.layout.max_width = "420px"
+        self._sort = toggles({str(by): tooltip for by, tooltip in _SORTS.items()})
         self._layers.observe(self._layer_chosen, "value")
         self._sort.observe(self._sort_chosen, "value")
         self._about = w.HTML()
-        self._gone = w.HBox(layout=w.Layout(flex_flow="row wrap", display="none"))
-        self._pager = _Pager("Filters", lambda page: self._turn("filters", page))
-        self._input_pager = _Pager("Inputs", lambda page: self._turn("inputs", page))
+        self._offers = row()
+        reveal(self._offers, False)
+        self._pager = Pager("Filters", lambda page: self._turn("filters", page))
+        self._input_pager = Pager("Inputs", lambda page: self._turn("inputs", page))
         self._close_up = w.HTML()
         self._tiles, self._slopes = _tiles("Weights"), _tiles("Gradient of the weights")
         self._kernels, self._kernel_slopes = _tiles("Kernels of the filter"), _tiles("Gradient of the kernels")
@@ -122,26 +109,20 @@ class WeightsPanel(Panel):
         self._overview, self._detail = _pair(self._tiles, self._slopes), _pair(self._kernels, self._kernel_slopes)
         # Figures are made when they are first needed: most layers need none.
         self._bars, self._more_bars = _pair(), _pair()
-        self._charts: dict[str, Chart] = {}
-        self.widget = w.VBox(
-            [
-                w.HBox(
-                    [self._layers, labelled("Sorted by", self._sort)],
-                    layout=w.Layout(flex_flow="row wrap", grid_gap="4px 20px"),
-                ),
-                self._about,
-                self._gone,
-                self._overview,
-                self._pager.widget,
-                self._bars,
-                self._close_up,
-                self._input_pager.widget,
-                self._more_bars,
-                self._detail,
-            ],
-            layout=w.Layout(min_width="0", grid_gap="6px", padding="8px 2px"),
+        self._charts: dict[str, ColumnChart] = {}
+        self.widget = panel(
+            row(self._layers, labelled("Sorted by", self._sort), gap="4px 20px"),
+            self._about,
+            self._offers,
+            self._overview,
+            self._pager.widget,
+            self._bars,
+            self._close_up,
+            self._input_pager.widget,
+            self._more_bars,
+            self._detail,
         )
-        _only(self._parts, ())
+        show_only(self._parts, ())
 
     @property
     def _parts(self) -> tuple[w.DOMWidget, ...]:
@@ -153,15 +134,15 @@ class WeightsPanel(Panel):
     # What the reader does.
 
     def _layer_chosen(self, change: Any) -> None:
-        if not self._quiet and change.new is not None:
+        if not self._updating and change.new is not None:
             self._go_to(change.new)
 
     def _go_to(self, layer: str) -> None:
         self.attempt(lambda: setattr(self.selection, "layer", layer))
 
     def _sort_chosen(self, change: Any) -> None:
-        if not self._quiet:
-            self._by = _SORTS[change.new]
+        if not self._updating:
+            self._by = change.new
             self.ask()
 
     def _tile_chosen(self, message: dict[str, Any]) -> None:
@@ -192,7 +173,7 @@ class WeightsPanel(Panel):
             self.selection.filter = filter_
 
     def _turn(self, what: str, page: int) -> None:
-        if not self._quiet and self.result is not None:
+        if not self._updating and self.result is not None:
             self._turned[what] = self._place(what, self.result), page
             self.ask()
 
@@ -212,61 +193,12 @@ class WeightsPanel(Panel):
             yield Offer(network, others)
             raise MethodNotApplicableError(nothing_said(network, layer, others))
         target = resolved(request.class_, trace)
-        yield self._frame(request, self._learn(trace, layer, target), target.describe(trace.network))
-
-    def _learn(self, trace: Trace, layer: str, target: Target) -> _Known:
-        """The weights and their gradient; by one backward pass, if they are not known."""
         known = self._known
-        if known is None or known.trace is not trace or known.layer != layer or not same(known.target, target):
+        if known is None or not known.answers(trace, layer, target):
             self._known = None
-            without = ""
-            try:
-                found = weights(trace, layer, gradient=True, target=target)
-            except StaleTraceError:
-                raise
-            except GradientError as error:
-                found, without = weights(trace, layer), str(error)
-            slope = None if found.gradient is None else broken_in(found.gradient)
-            self._known = known = _Known(trace, layer, target, found, without, broken_in(found.values), slope)
-        return known
-
-    def _frame(self, request: Request, known: _Known, words: str) -> WeightsFrame:
-        by, layer, network = self._by, known.layer, request.network
-        found, target = known.weights, known.target
-        order = ordered(by, found.norms, found.gradient_norms)
+            self._known = known = learn(trace, layer, target)
         chosen = self._own[1] if self._own is not None and self._own[0] == layer else request.filter
-        if chosen is None and found.filters == tuple(network.classes) and isinstance(target, ClassScore):
-            chosen = target.index if isinstance(target.index, int) else None  # the row that makes the score
-        filter_ = int(order[0]) if chosen is None or chosen >= len(found) else chosen
-        place = network, layer, by, filter_
-        page, pages, filters = paged(
-            order, per_page(found), self._page_asked("filters", place), int((order == filter_).nonzero()[0])
-        )
-        inputs = torch.zeros(1, dtype=torch.int64)
-        if found.kind != "scales":
-            own, slope = found.values[filter_], None if found.gradient is None else found.gradient[filter_]
-            inputs = ordered(
-                "index" if found.kind == "rgb" else by, norms_of(own), None if slope is None else norms_of(slope)
-            )
-        input_page, input_pages, inputs = paged(inputs, COLUMNS, self._page_asked("inputs", place), 0)
-        return WeightsFrame(
-            network,
-            found,
-            target,
-            words,
-            known.without,
-            by,
-            order,
-            filters,
-            page,
-            pages,
-            filter_,
-            inputs,
-            input_page,
-            input_pages,
-            known.broken,
-            known.broken_gradient,
-        )
+        yield known.frame(self._by, chosen, self._page_asked)
 
     def _page_asked(self, what: str, place: tuple[Any, ...]) -> int | None:
         where, page = self._turned.get(what, (None, 0))
@@ -283,29 +215,29 @@ class WeightsPanel(Panel):
 
     def show(self, frame: WeightsFrame | Offer) -> None:
         """Draw weights; or the way to a layer that has some."""
-        with self._quiet:
+        with self._updating:
             self._follow(frame)
             if isinstance(frame, Offer):
                 self.result = None
                 self._about.value = ""
-                self._gone.children, gone = [self._button(layer) for layer in frame.layers], self._gone.children
-                self._gone.layout.display = None
-                _only(self._parts, ())
+                self._offer(frame.layers)
+                show_only(self._parts, ())
             else:
-                self._gone.children, gone = [], self._gone.children
-                self._gone.layout.display = "none"
+                self._offer(())
                 self.result = frame
                 self._draw(frame)
-        for button in gone:
-            for part in (button, button.layout, button.style):
+
+    def _offer(self, layers: Sequence[str]) -> None:
+        """Offer to go to other layers, in place of those offered before."""
+        before = self._offers.children
+        self._offers.children = [self._way_to(layer) for layer in layers]
+        reveal(self._offers, bool(layers))
+        for old in before:
+            for part in (old, old.layout, old.style):
                 part.close()
 
-    def _button(self, layer: str) -> w.Button:
-        button = w.Button(
-            description=f"go to {layer}", tooltip=f"Show the weights of {layer}", layout=w.Layout(width="auto")
-        )
-        button.on_click(lambda _: self._go_to(layer))
-        return button
+    def _way_to(self, layer: str) -> w.Button:
+        return button(f"go to {layer}", "", f"Show the weights of {layer}", lambda: self._go_to(layer))
 
     def _follow(self, frame: WeightsFrame | Offer) -> None:
         if self._offered is not frame.network:
@@ -335,15 +267,15 @@ class WeightsPanel(Panel):
         paged_inputs = [self._input_pager.widget] if frame.input_pages > 1 else []
         # A figure that is drawn for the first time while it is hidden has no size, and bqplot complains.
         if kind == "scales":
-            _only(self._parts, [*paged, self._bars, *([self._more_bars] if found.shifts is not None else [])])
+            show_only(self._parts, [*paged, self._bars, *([self._more_bars] if found.shifts is not None else [])])
             self._draw_scales(frame)
         elif kind == "matrix":
             parts = [self._overview, *paged, self._bars, self._close_up, *paged_inputs, self._more_bars]
-            _only(self._parts, parts)
+            show_only(self._parts, parts)
             self._draw_matrix(frame)
             self._draw_rows(frame)
         else:
-            _only(self._parts, [self._overview, *paged, self._close_up, *paged_inputs, self._detail])
+            show_only(self._parts, [self._overview, *paged, self._close_up, *paged_inputs, self._detail])
             self._draw_filters(frame)
             self._draw_kernels(frame)
 
@@ -377,10 +309,10 @@ class WeightsPanel(Panel):
         for at in range(len(plots)):
             name = f"{'first' if box is self._bars else 'second'} {at} {choose is not None}"
             if name not in self._charts:
-                self._charts[name] = Chart(160, choose=choose)
+                self._charts[name] = ColumnChart(160, choose=choose)
                 box.children = [*box.children, self._charts[name].widget]
             charts.append(self._charts[name])
-        _only(box.children, [chart.widget for chart in charts])
+        show_only(box.children, [chart.widget for chart in charts])
         for chart, plot in zip(charts, plots, strict=True):
             chart.show(plot)
 
@@ -433,35 +365,6 @@ class WeightsPanel(Panel):
         ]
 
 
-class _Pager:
-    """A page back, a page on, or straight to one; hidden where there is one page."""
-
-    def __init__(self, what: str, turn: Callable[[int], None]) -> None:
-        self._turn = turn
-        slim = w.Layout(width="36px")
-        self._back = w.Button(icon="chevron-left", tooltip=f"{what}: the page before", layout=slim)
-        self._on = w.Button(icon="chevron-right", tooltip=f"{what}: the next page", layout=slim)
-        self._page = w.BoundedIntText(
-            1, 1, 1, description="Page", tooltip=f"{what}: straight to a page", layout=w.Layout(width="110px")
-        )
-        self._page.style.description_width = "initial"
-        self._says = w.HTML()
-        self.widget = w.HBox(
-            [self._back, self._page, self._on, self._says], layout=w.Layout(flex_flow="row wrap", grid_gap="2px 6px")
-        )
-        self._back.on_click(lambda _: turn(self._page.value - 2))
-        self._on.on_click(lambda _: turn(self._page.value))
-        self._page.observe(lambda change: turn(change.new - 1), "value")
-
-    def show(self, page: int, pages: int, said: str) -> None:
-        if page + 1 > self._page.max:
-            self._page.max = pages
-        self._page.value = page + 1
-        self._page.max = pages
-        self._back.disabled, self._on.disabled = page == 0, page == pages - 1
-        self._says.value = f"<span class='nbv-hint'>of {pages}: {said}</span>"
-
-
 # Widgets.
 
 
@@ -470,7 +373,7 @@ def _tiles(label: str) -> TileFrame:
 
 
 def _fill(tiles: TileFrame, view: View | None, side: int, chosen: int) -> None:
-    tiles.layout.display = "none" if view is None else None
+    reveal(tiles, view is not None)
     if view is None:
         return
     with tiles.hold_sync():
@@ -482,20 +385,4 @@ def _fill(tiles: TileFrame, view: View | None, side: int, chosen: int) -> None:
 
 
 def _pair(*children: w.Widget) -> w.GridBox:
-    return w.GridBox(
-        children,
-        layout=w.Layout(
-            grid_template_columns="repeat(auto-fit, minmax(min(100%, 316px), 1fr))",
-            grid_gap="10px 24px",
-            min_width="0",
-            width="100%",
-        ),
-    )
-
-
-def _only(parts: Sequence[w.DOMWidget], shown: Sequence[w.DOMWidget]) -> None:
-    """Show some of the parts, and hide the others."""
-    for part in parts:
-        display = None if any(part is one for one in shown) else "none"
-        if part.layout.display != display:
-            part.layout.display = display
+    return grid(*children, width=316, gap="10px 24px")

@@ -6,7 +6,6 @@ import math
 
 from PIL import Image, ImageDraw
 
-from nbcnnviz.explorer.panels.charts import drawn, letters, short
 from nbcnnviz.explorer.panels.weights.frame import WeightsFrame
 from nbcnnviz.explorer.panels.weights.views import (
     View,
@@ -20,37 +19,30 @@ from nbcnnviz.explorer.panels.weights.views import (
     scale_plots,
 )
 from nbcnnviz.render import DIVERGING, lookup_table
+from nbcnnviz.render.plots import font, plots_image, short, stacked
 
 
 def picture(frame: WeightsFrame, colours: str = DIVERGING) -> Image.Image:
     """The page as it is shown, side by side with the gradient."""
     kind = frame.weights.kind
     if kind == "scales":
-        return drawn(scale_plots(frame), columns=1 if frame.without else 2, width=960, height=170)
+        return plots_image(scale_plots(frame), columns=1 if frame.without else 2, width=960, height=170)
     sheets = []
     if kind == "matrix":
         sheets.append(_beside(matrix_views(frame), colours, 320, 1))
         sheets.append(
-            drawn([*norm_plots(frame), *row_plots(frame)], columns=1 if frame.without else 2, width=960, height=150)
+            plots_image(
+                [*norm_plots(frame), *row_plots(frame)], columns=1 if frame.without else 2, width=960, height=150
+            )
         )
     else:
         sheets.append(_beside(filter_views(frame), colours, 48, 8))
         sheets.append(_beside(kernel_views(frame), colours, 48, 8))
-    sheet = Image.new("RGB", (max(s.width for s in sheets), sum(s.height for s in sheets)), "white")
-    top = 0
-    for part in sheets:
-        sheet.paste(part, (0, top))
-        top += part.height
-    return sheet
+    return stacked(sheets)
 
 
 def _beside(views: Views, colours: str, side: int, columns: int) -> Image.Image:
-    shown = [view for view in views if view is not None]
-    sheets = [_sheet(view, colours, side, columns) for view in shown]
-    sheet = Image.new("RGB", (960 * len(sheets), max(s.height for s in sheets)), "white")
-    for at, part in enumerate(sheets):
-        sheet.paste(part, (960 * at, 0))
-    return sheet
+    return stacked([_sheet(view, colours, side, columns) for view in views if view is not None], beside=True)
 
 
 def _sheet(view: View, colours: str, side: int, columns: int) -> Image.Image:
@@ -65,9 +57,9 @@ def _sheet(view: View, colours: str, side: int, columns: int) -> Image.Image:
     sheet = Image.new("RGB", (960, 80 + rows * step + 60), "white")
     pen = ImageDraw.Draw(sheet)
     text = view.caption
-    while pen.textlength(text, letters(12)) > 920 and len(text) > 8:
+    while pen.textlength(text, font(12)) > 920 and len(text) > 8:
         text = text[:-2].rstrip("…") + "…"
-    pen.text((20, 24), text, "#1f2328", letters(12))
+    pen.text((20, 24), text, "#1f2328", font(12))
     table = lookup_table(colours)
     pixels = colour_bytes(view) if view.maps.ndim == 4 else table[colour_bytes(view)]
     for at, tile in enumerate(view.tiles):
@@ -78,7 +70,7 @@ def _sheet(view: View, colours: str, side: int, columns: int) -> Image.Image:
         if tile.broken:
             pen.polygon([(x + wide - 20, y), (x + wide, y), (x + wide, y + 20)], "#d64545")
         if tile.label:
-            pen.text((x + wide / 2, y + high + 4), tile.label, "#57606a", letters(9), anchor="ma")
+            pen.text((x + wide / 2, y + high + 4), tile.label, "#57606a", font(9), anchor="ma")
     if view.maps.ndim == 3:
         y = 80 + rows * step
         sheet.paste(Image.fromarray(table[None]).resize((512, 14)), (20, y))
@@ -87,7 +79,7 @@ def _sheet(view: View, colours: str, side: int, columns: int) -> Image.Image:
                 (at, y + 18),
                 short(value),
                 "#1f2328",
-                letters(9),
+                font(9),
                 anchor="la" if at == 20 else "ma" if value == 0 else "ra",
             )
     return sheet

@@ -7,21 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nbcnnviz.explorer.front import Tile
-from nbcnnviz.explorer.panels.charts import BLUE, PURPLE, Plot, Ruler, short
 from nbcnnviz.explorer.panels.weights.frame import (
     WeightsFrame,
     as_numpy,
     broken_in,
     matrix_strides,
-    mosaic_shape,
     symmetric,
 )
 from nbcnnviz.explorer.panels.weights.words import called, rise
 from nbcnnviz.render import Scale, to_bytes
+from nbcnnviz.render.plots import BLUE, PURPLE, Plot, Ruler, short
+from nbcnnviz.render.tiles import mosaic, strongest
 
 _RGB = ("red", "green", "blue")
 
@@ -55,7 +54,7 @@ def filter_views(frame: WeightsFrame) -> Views:
     def view(values: Tensor, broken: Tensor, caption: str) -> View:
         shown = values[frame.filters.to(values.device)]
         scale = symmetric(shown)
-        maps = shown.permute(0, 2, 3, 1) if rgb else _mosaic(shown)
+        maps = shown.permute(0, 2, 3, 1) if rgb else mosaic(shown)
         tiles = [Tile(i, label, title, int(broken[i])) for i, label, title in said]
         return View(maps, scale, tiles, caption)
 
@@ -87,7 +86,7 @@ def matrix_views(frame: WeightsFrame) -> Views:
     def view(values: Tensor, broken: Tensor, caption: str) -> View:
         # A few rows at a time: the largest matrices are larger than what is free beside them.
         rows_at_once = frame.order.to(values.device).split(64 * strides[0])
-        shown = torch.cat([_strongest(values[some].float(), strides) for some in rows_at_once])
+        shown = torch.cat([strongest(values[some].float(), strides) for some in rows_at_once])
         title = f"{rows:,} filters (rows) x {columns:,} inputs"
         if max(strides) > 1:
             title += f", a square the strongest of {strides[0]} x {strides[1]}"
@@ -102,22 +101,6 @@ def _both(frame: WeightsFrame, view: Callable[[Tensor, Tensor, str], View], own:
     if found.gradient is not None and frame.broken_gradient is not None:
         slope = view(found.gradient, frame.broken_gradient, beside)
     return view(found.values, frame.broken, own), slope
-
-
-def _mosaic(values: Tensor) -> Tensor:
-    """The kernels (n, inputs, h, w) of each filter beside one another, (n, H, W); what is left over is zero."""
-    rows, columns, gap = mosaic_shape(values.shape[1:])
-    padded = F.pad(values, (0, gap, 0, gap, 0, rows * columns - values.shape[1]))
-    laid = padded.unflatten(1, (rows, columns)).permute(0, 1, 3, 2, 4).flatten(3, 4).flatten(1, 2)
-    return laid[:, : laid.shape[1] - gap, : laid.shape[2] - gap]
-
-
-def _strongest(values: Tensor, strides: tuple[int, int]) -> Tensor:
-    """A matrix with the value of the largest magnitude of each block."""
-    if max(strides) == 1:
-        return values
-    high, low = (F.max_pool2d(v[None], strides, ceil_mode=True)[0] for v in (values, -values))
-    return torch.where(high >= low, high, -low)
 
 
 def colour_bytes(view: View) -> np.ndarray:

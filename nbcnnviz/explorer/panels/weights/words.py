@@ -6,9 +6,9 @@ import html
 
 from torch import Tensor
 
-from nbcnnviz.explorer.panels.charts import short
 from nbcnnviz.explorer.panels.weights.frame import WeightsFrame, matrix_strides, symmetric
 from nbcnnviz.inside.kernels import Weights
+from nbcnnviz.render.plots import short
 
 
 def about(frame: WeightsFrame) -> str:
