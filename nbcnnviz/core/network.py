@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from nbcnnviz.core.bands import Bands, checked_bands
 from nbcnnviz.core.calls import Call
 from nbcnnviz.core.checking import Check, check
 from nbcnnviz.core.diagnosis import cause
@@ -26,11 +27,12 @@ from nbcnnviz.core.errors import (
 from nbcnnviz.core.finding import check_told, family, find_head
 from nbcnnviz.core.heads import Classes
 from nbcnnviz.core.images import load_image
+from nbcnnviz.core.inputs import batch_of, input_of
 from nbcnnviz.core.layers import Layer, has_channels_last
 from nbcnnviz.core.mixing import mixes_pictures
 from nbcnnviz.core.passes import Passes
-from nbcnnviz.core.preprocess import Preprocess, Unprocess, applied, trial
-from nbcnnviz.core.probing import explained, find_input
+from nbcnnviz.core.preprocess import Preprocess, Unprocess, applied, to_pictures
+from nbcnnviz.core.probing import explained, find_input, trial_of
 from nbcnnviz.core.recording import Activation, Habits, Recorder, Recording
 from nbcnnviz.core.replica import unwrapped
 from nbcnnviz.core.scoring import Prepare
@@ -73,6 +75,10 @@ class Network(Passes):
         The module's inputs beside the picture, which are the same for every picture: one value, a tuple of those that
         follow it, or a dictionary by name. A tensor whose first axis is one is repeated for a batch, a ``PIL.Image`` is
         preprocessed as the picture is, all else is passed as it is.
+    bands
+        Which channels of the input are shown as red, green and blue, or the one that is shown in grey. Each picture is
+        stretched from black to white over them. Default: what the preprocess does is undone; where it cannot be, the mean
+        of the channels is shown.
 
     Raises
     ------
@@ -116,6 +122,7 @@ class Network(Passes):
         scores: str | None = None,
         unit: str = "",
         extra: Any = None,
+        bands: int | Sequence[int] | None = None,
     ) -> None:
         if not isinstance(module, nn.Module):
             raise NetworkError(f"A network is made of a torch.nn.Module, not of a {type(module).__name__}.")
@@ -132,7 +139,7 @@ class Network(Passes):
             if family(recording, scores) == "detection":  # these normalise for themselves
                 self.preprocess = Preprocess(shape[1:], (0.0,) * shape[0], (1.0,) * shape[0])
         else:
-            grey = trial(preprocess)
+            grey = trial_of(preprocess, unwrapped(module))
             shape = (grey.shape[0], grey.shape[1], grey.shape[2])
             try:
                 recording = self._probe(grey[None])
@@ -140,6 +147,7 @@ class Network(Passes):
                 raise explained(failure, unwrapped(module), extra) from failure.__cause__
             self.preprocess = preprocess
         self.input_shape: tuple[int, int, int] = shape
+        self.bands = checked_bands(bands, shape[0])
         self.layers = self._layers_of(recording)
         self.last_maps = self._last_maps(recording)
         self.head, self._call = find_head(
@@ -183,7 +191,7 @@ class Network(Passes):
     @cached_property
     def unprocess(self) -> Unprocess:
         """From an input (N, C, H, W) back to pixels (N, 3, H, W) in [0, 1]."""
-        return Unprocess(self.preprocess)
+        return Unprocess(self.preprocess, self.bands)
 
     def trace(self, images: Any, *, layers: Collection[str] | None = None, from_layers: bool = False) -> Trace:
         """Record a forward pass.
@@ -191,7 +199,9 @@ class Network(Passes):
         Parameters
         ----------
         images
-            A picture, as `load_image` takes it, or a list of pictures; or a preprocessed (N, C, H, W) tensor.
+            A picture, as `load_image` takes it, or a list of pictures; or a preprocessed (N, C, H, W) tensor or array. For
+            a network of other than one or three channels a (C, H, W) tensor or an (H, W, C) array as well, whose values
+            are taken as they are, or preprocessed by a preprocess of your own.
         layers
             Names of the layers to keep, None for all. Keeping few saves memory; the scores, and gradients with respect
             to input and parameters, are there always.
@@ -226,30 +236,26 @@ class Network(Passes):
 
     def batch(self, images: Any) -> Tensor:
         """Pictures as the module takes them: (N, C, H, W), of its type, on its device. See `trace`."""
-        if isinstance(images, Tensor) and images.ndim == 4:
-            x = images
-        elif isinstance(images, Tensor) and images.ndim == 5:
-            raise ImageError(
-                f"A tensor of shape {tuple(images.shape)} is no picture and no batch (N, C, H, W): five axes are a volume or "
-                "a clip, which are not supported."
-            )
-        else:
-            pictures = list(images) if isinstance(images, (list, tuple)) else [images]
-            if not pictures:
-                raise ImageError("There is no picture in an empty list: give one or more.")
-            inputs = [applied(self.preprocess, load_image(picture)) for picture in pictures]
-            if len({tuple(i.shape) for i in inputs}) > 1:
-                shapes = ", ".join(str(tuple(i.shape)) for i in inputs)
-                raise ImageError(
-                    f"The pictures come out of the preprocess in different shapes ({shapes}): trace one by one."
-                )
-            x = torch.stack(inputs)
-        if x.is_complex() or x.shape[0] == 0:
-            raise ImageError(f"A batch is one or more pictures of real numbers, not {tuple(x.shape)} of {x.dtype}.")
+        x = batch_of(images, self.preprocess, self.input_shape[0])
         x = x.to(self.device, self.dtype)
         if not bool(x.isfinite().all()):
             raise ImageError("The batch holds NaN or infinite values: mend them first, with torch.nan_to_num say.")
         return x
+
+    def picture(self, source: Any) -> Image.Image:
+        """A picture to look at and to trace: `load_image`'s, or of what is an input already one that stands for it.
+
+        Raises
+        ------
+        ImageError
+            If it is neither, or more than one.
+        """
+        x = input_of(source, self.preprocess, self.input_shape[0])
+        if x is None or isinstance(source, Bands):
+            return source if isinstance(source, Bands) else load_image(source)
+        if len(x) != 1:
+            raise ImageError(f"A batch of {len(x)} is not one picture: give one of them, x[:1].")
+        return Bands.of(x[0].detach().cpu(), to_pictures(self.unprocess(x))[0])
 
     def class_index(self, name: int | str) -> int:
         """The index of a class given by index or name; UnknownClassError if there is none, or more than one."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nbcnnviz.core.bands import prepared
 from nbcnnviz.core.calls import missing
-from nbcnnviz.core.errors import NetworkError
+from nbcnnviz.core.errors import ImageError, NetworkError
 from nbcnnviz.core.finding import family
 from nbcnnviz.core.heads import main_output
 from nbcnnviz.core.recording import Recording
+from nbcnnviz.core.unprocess import trial
 
 # Input sizes that networks are made for, tried in turn when none is given: ImageNet's, then those of small data sets.
 _USUAL_SIZES = (224, 32, 299, 28, 64, 96, 128, 256, 384)
@@ -136,3 +139,14 @@ def _input_channels(module: nn.Module) -> int:
 def _first_convolution(module: nn.Module) -> tuple[str, nn.modules.conv._ConvNd | None]:
     found = ((n, m) for n, m in module.named_modules() if isinstance(m, nn.modules.conv._ConvNd))
     return next(found, ("", None))
+
+
+def trial_of(preprocess: Callable[[Any], Tensor], module: nn.Module) -> Tensor:
+    """What a preprocess makes of a plain picture; of an array, where the module takes other than one or three channels."""
+    channels = _input_channels(module)
+    try:
+        return trial(preprocess)
+    except ImageError:
+        if channels in (1, 3):
+            raise
+    return prepared(preprocess, np.full((256, 256, channels), 0.5, np.float32), channels)

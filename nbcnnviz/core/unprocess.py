@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from nbcnnviz.core.bands import shown
 from nbcnnviz.core.cropping import Strip
 from nbcnnviz.core.errors import ImageError, NbcnnvizError
 
@@ -64,11 +65,14 @@ class Unprocess:
         The input (C,) for black, float64; empty where the preprocess is not affine.
     inverse : Tensor
         What takes an input less that of black to red, green and blue, (3, C).
+    bands : tuple[int, ...] or None
+        The input's channels that are shown, three or one, whatever the preprocess does; None for none in particular.
     order : list[int] or None
         The input's channels that are red, green and blue. None where no channel is one of them alone.
     """
 
-    def __init__(self, preprocess: Callable[[Image.Image], Tensor]) -> None:
+    def __init__(self, preprocess: Callable[[Image.Image], Tensor], bands: tuple[int, ...] | None = None) -> None:
+        self.bands = bands
         self.black, self.inverse = torch.zeros(0), torch.zeros(3, 0)
         self.order: list[int] | None = None
         own = getattr(preprocess, "unprocess", None)
@@ -122,7 +126,9 @@ class Unprocess:
         are red, green and blue in some order, else as the mean of its channels, in grey.
         """
         x = x.detach().float()
-        if self._own is not None:
+        if self.bands is not None:
+            pixels = shown(x, self.bands)
+        elif self._own is not None:
             pixels = self._own(x)
         elif x.shape[1] == len(self.black):
             pixels = torch.einsum("pc,nchw->nphw", self.inverse.to(x), x - self.black.to(x).view(-1, 1, 1))

@@ -21,6 +21,7 @@ from IPython.display import publish_display_data
 from torch import nn
 
 from nbcnnviz.attribution import Attribution
+from nbcnnviz.core.bands import Bands
 from nbcnnviz.core.errors import NbcnnvizError, StaleTraceError, UnknownNameError
 from nbcnnviz.core.images import samples
 from nbcnnviz.core.network import Network
@@ -238,7 +239,8 @@ class Explorer(w.VBox):
             lines.append("image = ...  # your picture")
         if s.crop is not None:
             image = "cropped"
-            lines.append(f"image = nv.load_image({'image' if lines[-1].startswith('image') else repr(s.source)})")
+            load = "net.picture" if isinstance(s.image, Bands) else "nv.load_image"
+            lines.append(f"image = {load}({'image' if lines[-1].startswith('image') else repr(s.source)})")
             lines.append(f"cropped = image.crop({s.box})")
         panel = self._panels[self._panel] if self._panel else None
         return "\n".join([*lines, *(panel.code(image) if panel else [f"trace = net.trace({image})"])])
@@ -488,7 +490,8 @@ def explore(
     network
         A `Network`, a module of your own, or a name for `load_network`. Default: the bundled EfficientNet-Lite0.
     image
-        Whatever `load_image` takes. Default: the first sample.
+        Whatever `load_image` takes, or a preprocessed (1, C, H, W) tensor; for a network of other than one or three
+        channels an array (H, W, C) as well. Default: the first sample.
     method, target, layer, filter
         What to show first; see `Selection`.
     panels

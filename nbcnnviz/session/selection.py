@@ -21,7 +21,6 @@ from nbcnnviz.core.errors import (
     UnknownClassError,
     UnknownMethodError,
 )
-from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.targets import Channel, ClassScore, Target, Unit
 from nbcnnviz.session.snapshot import Snapshot, crop_box
@@ -38,7 +37,7 @@ class Selection(t.HasTraits):
     network : Network
         The network explained.
     image : PIL.Image.Image
-        The picture; whatever `nbcnnviz.load_image` takes may be assigned.
+        The picture; whatever `nbcnnviz.load_image` takes may be assigned, or a preprocessed (1, C, H, W) tensor.
     source : str
         Where the picture came from: a sample's name, a path, the name of an upload, or "".
     crop : tuple[float, float, float, float] or None
@@ -173,7 +172,7 @@ class Selection(t.HasTraits):
         known = self._loaded.get(id(value))
         if known is not None and known is value:  # one that was selected before: no copy of it
             return known
-        picture = load_image(value)
+        picture = self.network.picture(value)
         name = value if isinstance(value, (str, os.PathLike)) else None
         name = name or getattr(value, "filename", None) or getattr(value, "name", None)
         # Where Pillow keeps it: the name goes with the picture, also when that is assigned again.
