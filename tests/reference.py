@@ -37,7 +37,9 @@ class RuledRectifiers(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         self.met += 1
         value, slope = found
-        return _Ruled.apply(args[0], value, slope, self.rule)
+        result = _Ruled.apply(args[0], value, slope, self.rule)
+        in_place = func.__name__.endswith("_") or (kwargs or {}).get("inplace")
+        return args[0].copy_(result) if in_place else result
 
 
 class _Ruled(torch.autograd.Function):

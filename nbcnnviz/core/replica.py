@@ -198,6 +198,7 @@ class Replica:
                 "in its place, with its weights."
             )
         through = _wrapped(original) is not None
+        self._compiled = self._compiled or (through and not registered)
         kind = _Through if through else type(original)
         copy = self._replicas[original] = self._memo[id(original)] = object.__new__(kind)
         theirs = original.__dict__.copy()
