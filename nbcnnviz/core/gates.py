@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 _SAMPLES = 20_000
-_FEWEST = 8  # numbers on either side of zero, for a verdict
+_FEWEST = 4  # numbers on either side of zero, for a verdict
 _GROUPS = 8  # channels looked at, where a parameter makes each its own function
 
 
@@ -34,9 +34,7 @@ def kind_of(x: Tensor, y: Tensor, slope: Tensor, axes: tuple[int, ...] = ()) -> 
     """
     precision = torch.finfo(y.dtype).eps
     columns = torch.Size(x.shape[a] for a in axes).numel()
-    xs, ys, slopes = (
-        t.detach().double().cpu().movedim(axes, tuple(range(len(axes)))).reshape(columns, -1) for t in (x, y, slope)
-    )
+    xs, ys, slopes = (_sampled(t.movedim(axes, tuple(range(len(axes)))).reshape(columns, -1)) for t in (x, y, slope))
     chosen = range(columns)[:: max(1, columns // _GROUPS)]
     kinds = {_kind_of(xs[i], ys[i], slopes[i], precision) for i in chosen}
     for verdict in (Kind.NONE, Kind.OTHER, Kind.RECTIFIER, Kind.UNSETTLED):
@@ -45,17 +43,22 @@ def kind_of(x: Tensor, y: Tensor, slope: Tensor, axes: tuple[int, ...] = ()) -> 
     return Kind.LINEAR
 
 
+def _sampled(values: Tensor) -> Tensor:
+    """At most some of the numbers along the last axis, spread over it, in double precision."""
+    step = max(1, values.shape[-1] // _SAMPLES)
+    return values.detach()[..., ::step].double().cpu()
+
+
 def opening(x: Tensor, slope: Tensor) -> float:
     """How far a rectifier's gate opens, by its slope on either side of zero: 1 for ReLU, SiLU and GELU."""
-    x, slope = x.detach().double().flatten(), slope.detach().double().flatten()
+    x, slope = _sampled(x.flatten()), _sampled(slope.flatten())
     sides = [slope[side][x[side].abs().argsort()[:_FEWEST]].mean() for side in (x < 0, x > 0) if bool(side.any())]
     return max(float(sum(sides)), 1e-6)
 
 
 def _kind_of(x: Tensor, y: Tensor, slope: Tensor, precision: float) -> Kind:
-    step = max(1, len(x) // _SAMPLES)
-    x, order = x[::step].sort()
-    y, slope = y[::step][order], slope[::step][order]
+    x, order = x.sort()
+    y, slope = y[order], slope[order]
     if not bool(torch.stack([x, y, slope]).isfinite().all()):
         return Kind.NONE
     reach = float(x.abs().quantile(0.9)) if len(x) else 0.0
@@ -82,7 +85,7 @@ def _jumps(x: Tensor, y: Tensor, slope: Tensor, precision: float) -> bool:
 def _kind_of_gate(x: Tensor, gate: Tensor, below: Tensor, above: Tensor, reach: float, precision: float) -> Kind:
     low, high = gate[below], gate[above]
     open_ = float(high.median())
-    slack = max(1e-4, 64 * precision) * abs(open_)
+    slack = 16 * precision * abs(open_)  # of a gate at numbers near zero, the change is as small as they are
     near = 0.2 * reach
     shut, opened = gate[below & (x > -near)], gate[above & (x < near)]
     if min(len(shut), len(opened)) < 2:

@@ -274,3 +274,18 @@ def test_the_network_and_the_random_state_are_left_as_they_were() -> None:
     trace.gradient(0, rule="guided")
     assert torch.equal(torch.get_rng_state(), before)
     assert all(p.grad is None for p in module.parameters())
+
+
+@pytest.mark.parametrize("size", [1e-2, 1e3])
+@pytest.mark.parametrize(
+    "name", ["x * sigmoid(x)", "torch.where", "GELU by tanh", "(x + |x|) / 2", "autograd.Function"]
+)
+def test_a_rectifier_is_recognised_however_small_or_large_the_numbers_are(name: str, size: float) -> None:
+    module = Tiny(RECTIFIERS[name]).eval()
+    x = size * torch.randn(1, 3, 15, 15)
+    with torch.no_grad():
+        module.conv1.bias.zero_()
+        module.conv2.bias.zero_()
+    _, governed = nv.Network(module, size=15).trace(x).gradient_and_governed(1, rule="guided")
+    assert governed == 2
+    assert governed.unruled == ()
