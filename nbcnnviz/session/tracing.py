@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from weakref import WeakSet
 
 from PIL import Image
 
+from nbcnnviz.core import fingerprint
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.trace import Trace
 
 _WARM_UP = 4
-
-_Weights = list[tuple[int, int]]
 
 
 class Tracer:
@@ -27,7 +26,7 @@ class Tracer:
 
     def __init__(self, letting_go: Callable[[], None]) -> None:
         self._letting_go = letting_go
-        self._last: tuple[Network, Image.Image, _Weights, Trace] | None = None
+        self._last: tuple[Network, Image.Image, Hashable, Trace] | None = None
         self._warm: WeakSet[Network] = WeakSet()
 
     def __call__(self, network: Network, image: Image.Image) -> Trace:
@@ -59,6 +58,6 @@ class Tracer:
         self._warm.add(trace.network)
 
 
-def weights_state(network: Network) -> _Weights:
-    """What tells one state of the weights from another: training writes to them, or puts others in their place."""
-    return [(id(p), 0 if p.is_inference() else p._version) for p in network.module.parameters()]
+def weights_state(network: Network) -> Hashable:
+    """What tells one state of the weights from another: see `nbcnnviz.core.fingerprint.weights_state`."""
+    return fingerprint.weights_state(network.module)
