@@ -189,7 +189,7 @@ class Nearby:
         self._options: dict[str, Any] = {"layers": wanted, "stop": not target.whole and bool(wanted)}
         # A CPU convolves that layout quickest.
         self._channels_last = trace.input.device.type == "cpu"
-        self._run = trace.network.again(**self._options, channels_last=self._channels_last)
+        self._run = trace.network.tracer(**self._options, channels_last=self._channels_last)
 
     def __call__(self, pictures: Tensor) -> Variants:
         """One pass of variants (k, N, C, H, W)."""
@@ -202,7 +202,7 @@ class Nearby:
             return self._run(x.contiguous(memory_format=torch.channels_last))
         except NetworkError:  # a network may ask for another order in memory, by tensor.view say
             self._channels_last = False
-            self._run = self.network.again(**self._options)
+            self._run = self.network.tracer(**self._options)
             return self._run(x)
 
     def scores(self, trace: Trace) -> Tensor:

@@ -26,6 +26,7 @@ from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.frame import Frame, Provenance
 from nbcnnviz.synthesis.loading import Loading
 from nbcnnviz.synthesis.optimisers import Optimiser
+from nbcnnviz.synthesis.precision import FULL, choose
 from nbcnnviz.synthesis.regularisers import edited, penalties
 from nbcnnviz.synthesis.transforms import View
 
@@ -46,8 +47,9 @@ class Ascent:
         Changes to the controls, by the step of the first frame that shows them.
     within
         The darkest and the brightest picture allowed, if it is kept within bounds.
-    mixed
-        Whether the network runs in mixed precision (bfloat16); the picture stays float32.
+    precision
+        What the network computes in after the first steps: ``"float32"``, ``"bfloat16"``, or ``"auto"``. The picture stays
+        float32.
     loading
         How the network gets the picture, if not as it is: as a file that is loaded.
     finished
@@ -65,13 +67,14 @@ class Ascent:
     steps: int
     schedule: Schedule
     within: tuple[Tensor, Tensor] | None = None
-    mixed: bool = False
+    precision: str = "float32"
     loading: Loading | None = None
     finished: bool = True
 
     def __post_init__(self) -> None:
         # On a CPU convolutions are a fifth to a third faster so, kernels too: measured on six networks, whole and in part.
         self._channels_last = self.net.device.type == "cpu"
+        self._bfloat16 = False
 
     def frames(self) -> Frames:
         """Frame 0 to frame ``steps``.
@@ -85,7 +88,9 @@ class Ascent:
         """
         self._look = self._looking()
         now, last = self._settings(0), None
-        provenance = replace(self.provenance, settings=asdict(now))
+        chosen = choose(self.precision, self.net.device, self._gradient_at_noise)
+        self._bfloat16 = chosen.bfloat16
+        provenance = replace(self.provenance, settings=asdict(now), precision=chosen.words)
         for step in range(self.steps + 1):
             found = self._measure(now, step)
             self._check(found, now, step, last)
@@ -104,6 +109,16 @@ class Ascent:
         stop = bool(layers) and not self.objective.whole
         return self.net.tracer(layers, stop=stop, channels_last=self._channels_last)
 
+    def _gradient_at_noise(self, bfloat16: bool) -> Tensor:
+        """The objective's gradient at a picture of noise, of the size of the run's."""
+        with torch.inference_mode(False), torch.enable_grad():
+            picture = self.canvas.picture().detach()
+            seen = picture if self.loading is None else self.loading(picture)
+            pixels = torch.rand(seen.shape, generator=torch.Generator().manual_seed(0))
+            trace = self._trace(self.colours.to_input(pixels.to(seen)), 0, bfloat16)
+            scores = scores_of_target(self.objective, trace).float()
+            return torch.autograd.grad(scores.sum(), trace.input)[0].float()
+
     def _settings(self, step: int) -> Controls:
         """The controls as they are now, after what is scheduled for a step."""
         for name, value in self.schedule.get(step, {}).items():
@@ -117,7 +132,7 @@ class Ascent:
             picture = self.canvas.picture()
             seen = picture if self.loading is None else self.loading(picture)
             view = View.draw(now, self.generator).of(seen, self.colours.grey)
-            trace = self._trace(view, step)
+            trace = self._trace(view, step, self._bfloat16 and step >= FULL)
             scores = scores_of_target(self.objective, trace).float()
             with waking([scores]) if step < now.wake else nullcontext():
                 gradient = torch.autograd.grad(scores.sum(), trace.input)[0].float()
@@ -144,18 +159,18 @@ class Ascent:
             contribution,
         )
 
-    def _trace(self, view: Tensor, step: int) -> Trace:
+    def _trace(self, view: Tensor, step: int, bfloat16: bool) -> Trace:
         x = view.to(self.net.dtype)
         if self._channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         try:
-            with torch.autocast(view.device.type, torch.bfloat16, enabled=self.mixed):
+            with torch.autocast(view.device.type, torch.bfloat16, enabled=bfloat16):
                 return self._look(x)
         except NetworkError as error:
             if self._channels_last:  # a network may ask for another order in memory, by tensor.view say
                 self._channels_last = False
                 self._look = self._looking()
-                return self._trace(view, step)
+                return self._trace(view, step, bfloat16)
             if step or tuple(view.shape[2:]) == self.net.input_shape[1:]:
                 raise
             made_for, given = (" x ".join(map(str, s)) for s in (self.net.input_shape[1:], view.shape[2:]))

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nbcnnviz.core.errors import ImageError, UnknownOptionError
+from nbcnnviz.core.errors import ImageError, MethodNotApplicableError, UnknownOptionError
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.targets import ClassScore, Probability
 from nbcnnviz.synthesis.ascent import Ascent, Schedule
@@ -47,10 +47,9 @@ class Fooled(Frame):
     done: bool = field()
 
     def __repr__(self) -> str:
-        # Of one logit both sides: the one that has no name of its own comes second, however likely.
-        before, now = (max(frame.top(2), key=lambda one: one[2]) for frame in (self.original, self))
+        before, now = (f"{best[1]} ({best[2]:.0%})" if best else "?" for best in (self.original.best(), self.best()))
         return (
-            f"<Fooled {self.step} of {self.steps}: {before[1]} ({before[2]:.0%}) to {now[1]} ({now[2]:.0%}), "
+            f"<Fooled {self.step} of {self.steps}: {before} to {now}, "
             f"changed by {self.change_l2:.2%} (L2), {self.change_linf} of 255 at most{self._as_a_file}>"
         )
 
@@ -132,8 +131,10 @@ def fool(
     UnknownClassError, UnknownOptionError, ImageError
         At once, if something asked for does not exist.
     MethodNotApplicableError
-        If the network's preprocess does something else than scaling, cropping and normalising.
+        If the network's preprocess does something else than scaling, cropping and normalising, or it has no classes.
     """
+    if net.kind in ("regression", "embedding"):
+        raise MethodNotApplicableError(f"{net.name} has no classes to be fooled about: it {net.head.note}.")
     for name, value, choices in (("how", how, _STEPS), ("at", at, _SIZES)):
         if value not in choices:
             raise UnknownOptionError(value, choices, f"{name} is one of {', '.join(choices)}.")

@@ -25,7 +25,7 @@ from nbcnnviz.core.targets import Target
 from nbcnnviz.synthesis.canvas import Colours
 from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.loading import coloured, loaded
-from nbcnnviz.synthesis.saved import Saved, probabilities_of, saved_as, top_of
+from nbcnnviz.synthesis.saved import Saved, best_of, probabilities_of, saved_as, top_of
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class Provenance:
         What made the frame that the run starts from, and that one's step, if it starts from a frame.
     rounded : bool
         Whether the frame is a `Frame.rounded`.
+    precision : str
+        What the network computed in, and where that was chosen by measurement, what was measured.
     """
 
     recipe: str
@@ -63,6 +65,7 @@ class Provenance:
     changes: tuple[tuple[int, Mapping[str, Any]], ...] = ()
     origin: tuple[Provenance, int] | None = None
     rounded: bool = False
+    precision: str = "float32"
 
     @property
     def code(self) -> str:
@@ -206,6 +209,10 @@ class Frame:
     def top(self, k: int = 5, picture: int = 0) -> list[tuple[int, str, float]]:
         """The most probable classes, as `Trace.top` has them; none where the network stopped early."""
         return [] if self.logits is None else top_of(self.network, self.logits, k, picture)
+
+    def best(self, picture: int = 0) -> tuple[int, str, float] | None:
+        """The class predicted: (index, name, probability); None where the network stopped early or predicts none."""
+        return None if self.logits is None else best_of(self.network, self.logits, picture)
 
     def judge(self) -> None:
         """Work out `saved`, which the frame then says of itself, unless the network fails on it."""

@@ -73,6 +73,7 @@ def synthesize(
     canvas: str = "fourier",
     optimiser: str = "adam",
     clip: bool = False,
+    precision: str = "float32",
     mixed: bool = False,
     controls: Controls | None = None,
     schedule: Schedule | None = None,
@@ -104,8 +105,12 @@ def synthesize(
         ``"adam"``, ``"ascent"`` or ``"normalised"``.
     clip
         Whether pixels are kept between black and white; those of the Fourier canvas always are.
+    precision
+        What the network computes in: ``"float32"``; ``"bfloat16"`` from the 16th step on, when it is settled what is where
+        in the picture, which stays float32; or ``"auto"``, the faster of both on this processor, measured before the first
+        frame, if the gradients are alike. The frame's provenance says what was chosen, and why.
     mixed
-        Whether the network runs in bfloat16.
+        Whether the network runs in bfloat16: an older way to say ``precision="bfloat16"``.
     controls
         The numbers that may be moved while the run goes on. Default: the recipe's.
     schedule
@@ -129,5 +134,5 @@ def synthesize(
     """
     return begin(
         "synthesize", net, objective, steps=steps, size=size, seed=seed, start=start, pictures=pictures, canvas=canvas,
-        optimiser=optimiser, clip=clip, mixed=mixed, controls=controls, schedule=schedule, **settings,
+        optimiser=optimiser, clip=clip, precision=precision, mixed=mixed, controls=controls, schedule=schedule, **settings,
     ).frames()  # fmt: skip

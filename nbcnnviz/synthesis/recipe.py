@@ -21,6 +21,7 @@ from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.frame import Frame, Provenance
 from nbcnnviz.synthesis.loading import Loading
 from nbcnnviz.synthesis.optimisers import OPTIMISERS, Optimiser
+from nbcnnviz.synthesis.precision import checked_precision
 
 Size = Union[int, Sequence[int], None]
 
@@ -106,6 +107,7 @@ def begin(
     optimiser: str | Optimiser = "adam",
     clip: bool = False,
     within: tuple[Tensor, Tensor] | None = None,
+    precision: str = "float32",
     mixed: bool = False,
     controls: Controls | None = None,
     schedule: Schedule | None = None,
@@ -123,6 +125,7 @@ def begin(
     file.
     """
     found = _RECIPES[name]
+    precision = checked_precision(precision, mixed)
     if isinstance(objective, (list, tuple)) and not objective:
         raise UnknownOptionError("[]", (), "A gallery has one objective or more.")
     goal = as_target(objective)
@@ -141,7 +144,7 @@ def begin(
     if scattered:
         paper.scatter(generator, alike)
     if told is None:
-        told = {"canvas": canvas, "optimiser": optimiser, "clip": clip, "mixed": mixed, "pictures": pictures}
+        told = {"canvas": canvas, "optimiser": optimiser, "clip": clip, "precision": precision, "pictures": pictures}
         told = {n: v for n, v in told.items() if v != _USUAL[n]} | {"size": size}
         told["start"] = start if start is None or isinstance(start, str) else named(start)
     origin = start if origin is None else origin
@@ -165,7 +168,7 @@ def begin(
         _whole("steps", steps, 0),
         schedule or {},
         (colours.low, colours.high) if clip else within,
-        mixed,
+        precision,
         loading,
     )
 

@@ -82,5 +82,14 @@ def top_of(net: Network, scores: Tensor, k: int, picture: int) -> list[tuple[int
     return [(index, net.classes[index], value) for index, value in net.head.top(scores.float(), k, picture)]
 
 
+def best_of(net: Network, scores: Tensor, picture: int) -> tuple[int, str, float] | None:
+    """The class that one row of scores predicts: (index, name, probability); None where it predicts none."""
+    row = scores[picture][None].float()
+    with suppress(MethodNotApplicableError):  # values and embeddings; a detector may find no box
+        index = int(net.head.best(row))
+        return index, net.classes[index], float(net.head.probabilities(row)[0, index])
+    return None
+
+
 def _shown(net: Network, value: float) -> str:
     return f"{value:.0%}" if probabilities_of(net, torch.zeros(1, net.head.count)) is not None else net.head.text(value)

@@ -215,7 +215,7 @@ def test_a_target_of_each_picture_is_asked_of_each_variant(net: nv.Network, pict
 
 def test_a_batch_that_does_not_fit_is_halved(net: nv.Network, pictures: Tensor, monkeypatch) -> None:
     expected = nv.attribute(net, pictures, method="smooth_grad", target=1, samples=8).values
-    trace, again = net.trace(pictures), nv.Network.again
+    trace, again = net.trace(pictures), nv.Network.tracer
 
     def of_little_memory(self: nv.Network, *args: object, **options: object) -> object:
         look = again(self, *args, **options)
@@ -227,7 +227,7 @@ def test_a_batch_that_does_not_fit_is_halved(net: nv.Network, pictures: Tensor, 
 
         return run
 
-    monkeypatch.setattr(nv.Network, "again", of_little_memory)
+    monkeypatch.setattr(nv.Network, "tracer", of_little_memory)
     frames = each_step(trace, method="smooth_grad", target=1, samples=8, batch=16)
     assert [frame.step for frame in frames] == [2, 4, 6, 8]
     assert torch.allclose(frames[-1].values, expected, atol=1e-6)
@@ -245,13 +245,13 @@ def test_no_parameter_has_a_gradient_and_a_pass_ends_where_the_target_is(net, pi
     assert not any(p.requires_grad for trace in seen for p in trace.parameters.values())
     stopped = []
     target = nv.Channel("2", 1)
-    again = nv.Network.again
+    again = nv.Network.tracer
 
     def watched(self: nv.Network, layers: object = (), **options: object) -> object:
         stopped.append((layers, options["stop"]))
         return again(self, layers, **options)
 
-    monkeypatch.setattr(nv.Network, "again", watched)
+    monkeypatch.setattr(nv.Network, "tracer", watched)
     assert bool(nv.attribute(net, pictures, method="smooth_grad", target=target, samples=2).values.any())
     assert stopped == [({"2"}, True)]
 

@@ -441,8 +441,8 @@ def live_tensors() -> int:
 
 
 def test_mixed_precision_finds_the_same_thing(net: nv.Network) -> None:
-    *_, full = s.synthesize(net, nv.Channel("4", 1), steps=12)
-    *_, mixed = s.synthesize(net, nv.Channel("4", 1), steps=12, mixed=True)
+    *_, full = s.synthesize(net, nv.Channel("4", 1), steps=20)
+    *_, mixed = s.synthesize(net, nv.Channel("4", 1), steps=20, mixed=True)
     assert mixed.input.dtype == torch.float32
     assert mixed.score == pytest.approx(full.score, rel=0.1)
 
@@ -454,3 +454,89 @@ def test_it_runs_on_a_gpu() -> None:
     *_, frame = s.class_model(net, "daisy", steps=32)
     assert frame.input.is_cuda
     assert frame.image.size == (224, 224)
+
+
+def test_the_precision_is_chosen_by_measurement_and_told(net: nv.Network, monkeypatch) -> None:
+    from nbcnnviz.synthesis import precision
+
+    *_, plain = s.synthesize(net, 0, steps=18)
+    assert plain.provenance.precision == "float32"
+    *_, half = s.synthesize(net, 0, steps=18, precision="bfloat16")
+    assert half.provenance.precision == "bfloat16"
+    assert "precision='bfloat16'" in half.provenance.code
+    assert half.score != plain.score
+    # With auto the run is that of what was chosen, whatever that is, and says so.
+    *_, frame = s.synthesize(net, 0, steps=18, precision="auto")
+    told = frame.provenance.precision
+    assert frame.score == (half if told.startswith("bfloat16") else plain).score
+    assert "(auto: " in told
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: False)
+    frame = next(s.synthesize(net, 0, precision="auto"))
+    assert frame.provenance.precision == "float32 (auto: this processor does not compute in bfloat16)"
+    with pytest.raises(nv.UnknownOptionError, match="precision is one of float32, bfloat16, auto"):
+        s.synthesize(net, 0, precision="float16")
+
+
+@pytest.mark.parametrize(("faster", "noise", "chosen"), [(True, 0.01, True), (True, 1.0, False), (False, 0.01, False)])
+def test_bfloat16_is_chosen_where_it_is_faster_and_the_gradient_the_same(
+    faster: bool, noise: float, chosen: bool, monkeypatch
+) -> None:
+    from nbcnnviz.synthesis import precision
+
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: True)
+    gradient, clock = torch.randn(500, generator=torch.Generator().manual_seed(0)), [0.0]
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: clock[0])
+
+    def run(bfloat16: bool) -> Tensor:
+        clock[0] += 0.02 if bfloat16 == faster else 0.04
+        return gradient + bfloat16 * noise * torch.randn(500, generator=torch.Generator().manual_seed(1))
+
+    found = precision.choose("auto", torch.device("cpu"), run)
+    assert found.bfloat16 == chosen
+    assert ("20 ms a step in bfloat16, 40 in float32" if faster else "40 ms a step in bfloat16, 20") in found.words
+
+
+def test_in_bfloat16_the_picture_is_the_same_to_a_person(net: nv.Network) -> None:
+    options = {"steps": 40, "seed": 2}
+    *_, full = s.feature_visualization(net, nv.Channel("4", 1), **options)
+    *_, half = s.feature_visualization(net, nv.Channel("4", 1), precision="bfloat16", **options)
+    assert half.score != full.score
+    one, two = (f.pixels.flatten().numpy() for f in (full, half))
+    assert np.corrcoef(one, two)[0, 1] > 0.97
+
+
+class OneLogit(nn.Module):
+    """A logit that speaks for two classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.fc = nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.conv(x).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("how", ["ascent", "pgd"])
+def test_one_logit_is_fooled_across_zero(how: str) -> None:
+    torch.manual_seed(0)
+    net = nv.Network(OneLogit(), size=16, classes=["sound", "broken"])
+    before = net.trace("coffee")
+    wanted = 1 - before.best[0]
+    frames = list(s.fool(net, "coffee", how=how, bound=60, steps=200, learning_rate=2))
+    assert frames[0].to == wanted
+    assert frames[-1].done
+    assert float(frames[-1].logits) * float(before.scores.detach()) < 0
+    assert frames[-1].best()[:2] == (wanted, net.classes[wanted])
+    assert frames[-1].best()[2] == pytest.approx(float(torch.sigmoid(frames[-1].logits.abs())))
+    assert frames[-1].probabilities.shape == (1, 2)
+
+
+def test_values_have_no_probabilities_and_are_not_fooled() -> None:
+    net = nv.Network(classic(classes=3), size=16, scores="regression")
+    *_, frame = s.synthesize(net, 1, steps=2)
+    assert frame.probabilities is None
+    assert frame.best() is None
+    assert "as a file" in repr(frame)
+    with pytest.raises(nv.MethodNotApplicableError, match="no classes to be fooled about"):
+        s.fool(net, "coffee")
