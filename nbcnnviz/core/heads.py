@@ -7,7 +7,7 @@ what a class as a target explains. The two differ where one logit speaks for two
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -331,6 +331,15 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+def listed(classes: Any) -> Classes | None:
+    """Class names as a list or a dictionary; NetworkError for what is neither, or has no order."""
+    if classes is None or isinstance(classes, Mapping):
+        return classes
+    if isinstance(classes, (str, set, frozenset)) or not isinstance(classes, Iterable):
+        raise NetworkError(f"Class names are a list, in order, or a dictionary from index to name: not {classes!r}.")
+    return list(classes)
+
+
 def main_output(output: Any) -> Any:
     """What holds the scores in what a module returned: its logits, the first of several tensors, or itself."""
     if isinstance(output, Tensor):
@@ -350,8 +359,6 @@ def _named(given: Classes | None, default: list[str]) -> list[str]:
     if isinstance(given, Mapping):
         by_index = {_index(i, len(default)): name for i, name in given.items()}
         return [str(by_index.get(i, name)) for i, name in enumerate(default)]
-    if isinstance(given, str):
-        raise NetworkError(f"Class names are a list, not the text {given!r}: give one name a score.")
     if len(given) != len(default):
         raise NetworkError(f"{len(given)} class names for a network of {len(default)} scores: give one name a score.")
     return [str(name) for name in given]

@@ -25,7 +25,7 @@ from nbcnnviz.core.errors import (
     first_sentence,
 )
 from nbcnnviz.core.finding import check_told, family, find_head
-from nbcnnviz.core.heads import Classes
+from nbcnnviz.core.heads import Classes, listed
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.inputs import batch_of, input_of
 from nbcnnviz.core.layers import Layer, has_channels_last
@@ -127,6 +127,7 @@ class Network(Passes):
         if not isinstance(module, nn.Module):
             raise NetworkError(f"A network is made of a torch.nn.Module, not of a {type(module).__name__}.")
         check_told(scores, unit)
+        classes = listed(classes)
         self.module = module
         self._habits = Habits()  # until a pass has been watched
         self._mixes: bool | None = None  # until a batch has been traced

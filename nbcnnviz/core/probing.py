@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from nbcnnviz.core.calls import missing
 from nbcnnviz.core.errors import ImageError, NetworkError
 from nbcnnviz.core.finding import family
 from nbcnnviz.core.heads import main_output
+from nbcnnviz.core.images import MAX_PIXELS
 from nbcnnviz.core.recording import Recording
 from nbcnnviz.core.unprocess import trial
 
@@ -59,13 +62,10 @@ def find_input(
 
 
 def _checked(size: Any, module: nn.Module) -> tuple[int, int]:
-    sizes = (size, size) if isinstance(size, int) else size
-    try:
-        height, width = (int(s) for s in sizes)
-        if height > 0 and width > 0:
+    with suppress(TypeError, ValueError):
+        height, width = map(operator.index, size if isinstance(size, (tuple, list)) else (size, size))
+        if height > 0 and width > 0 and height * width <= MAX_PIXELS and not isinstance(size, bool):
             return height, width
-    except (TypeError, ValueError):
-        pass
     raise NetworkError(
         f"The size of a network's input is one number or (height, width), not {size!r}.{_volumes(module)}"
     )

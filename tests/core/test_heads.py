@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -254,8 +255,14 @@ def test_names_by_an_index_that_there_is_not_are_refused(classes) -> None:
 
 def test_names_by_index_may_come_from_json() -> None:
     assert nv.Network(toys.classic(), size=12, classes={"1": "bee"}).classes[1] == "bee"
-    with pytest.raises(nv.NetworkError, match="list"):
-        nv.Network(toys.classic(), size=12, classes="abcde")
+
+
+@pytest.mark.parametrize("classes", ["abcde", 5, set("abcde"), 1.5])
+def test_names_are_a_list(classes) -> None:
+    with pytest.raises(nv.NetworkError, match="list, in order, or a dictionary"):
+        nv.Network(toys.classic(), size=12, classes=classes)
+    for right in ("abcde", np.array(list("abcde"))):
+        assert nv.Network(toys.classic(), size=12, classes=(c for c in right)).classes == list("abcde")
 
 
 def test_rows_of_scores_are_as_many_as_pictures(x: Tensor) -> None:

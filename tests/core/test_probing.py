@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -47,8 +48,9 @@ def test_a_network_that_makes_volumes_of_its_pictures_itself_is_taken() -> None:
     assert nv.Network(module, lambda picture: torch.rand(4, 9, 9)).input_shape == (4, 9, 9)
 
 
-@pytest.mark.parametrize("size", [(16, 16, 16), (16,), "large", (0, 4), -3, 1.5, (None, 3)])
+@pytest.mark.parametrize("size", [(16, 16, 16), (16,), "large", (0, 4), -3, 1.5, (None, 3), True, 10**9])
 def test_a_size_that_is_none_is_refused(size) -> None:
+    assert nv.Network(toys.classic(), size=np.int64(12)).input_shape == (3, 12, 12)
     with pytest.raises(nv.NetworkError, match=r"one number or \(height, width\)"):
         nv.Network(toys.classic(), size=size)
 

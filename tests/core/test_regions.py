@@ -127,6 +127,15 @@ def test_what_is_no_region_is_an_error(region) -> None:
         nv.RegionScore(1, **region)
 
 
+@pytest.mark.parametrize("box", ["a", None, 1.5, (1, 2), (0, 0, -1, 1)])
+def test_what_is_no_box_is_an_error(box) -> None:
+    with pytest.raises(nv.FilterRangeError, match="A box"):
+        nv.BoxScore(box)
+    for label in (1.5, [1, 2]):
+        with pytest.raises(nv.NbcnnvizError):
+            nv.BoxScore(0, label)
+
+
 def test_a_region_beyond_the_picture_is_an_error(x: Tensor) -> None:
     trace = nv.Network(segmenter(), size=(12, 16)).trace(x)
     for target in (nv.RegionScore(1, at=(12, 0)), nv.RegionScore(1, box=(0, 0, 17, 5))):

@@ -242,6 +242,11 @@ class BoxScore(Target):
             object.__setattr__(self, "box", _box(self.box))
         else:
             object.__setattr__(self, "box", whole_number("A box", self.box))
+        if self.label is not None:
+            label = index_of(self.label)
+            if isinstance(label, tuple):
+                raise FilterRangeError(f"A box is of one class, not of {len(label)}.")
+            object.__setattr__(self, "label", label)
 
     @property
     def classes(self) -> tuple[Index, ...]:
