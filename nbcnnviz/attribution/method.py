@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.core.errors import NameTakenError, UnknownMethodError
-from nbcnnviz.core.options import Option, checked, declared
+from nbcnnviz.core.options import Option, checked, declared, plain_signature, same_function
 
 if TYPE_CHECKING:
     from nbcnnviz.core.network import Network
@@ -106,7 +106,7 @@ def method(
     def enter(made: Callable[..., Frames]) -> Callable[..., Frames]:
         name, options = made.__name__, declared(made)
         before = _METHODS.get(name)
-        if before is not None and not replace and not _same_function(before.run, made):
+        if before is not None and not replace and not same_function(before.run, made):
             raise NameTakenError(
                 f"There is a method {name!r} already, {before.title} of {before.run.__module__}: give yours another name, "
                 "or say @method(..., replace=True)."
@@ -123,6 +123,7 @@ def method(
                 if isinstance(frames, Generator):
                     frames.close()
 
+        run.__signature__ = plain_signature(made)  # type: ignore[attr-defined]
         _METHODS[name] = Method(
             name,
             title,
@@ -139,11 +140,6 @@ def method(
         return run
 
     return enter
-
-
-def _same_function(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
-    """Whether two functions are one, defined twice: they have the same place in the same module."""
-    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
 def _stamped(frame: Attribution, name: str) -> Attribution:

@@ -77,7 +77,7 @@ class Option:
     def range(self) -> str:
         """What it can be, in words."""
         if self.choices is not None:
-            return f"one of {', '.join(map(repr, self.choices))}"
+            return f"one of {', '.join(map(str, self.choices))}"
         words = _WORDS[self.kind]
         if self.kind not in ("int", "float"):
             return words
@@ -85,7 +85,8 @@ class Option:
         if self.low is not None and self.high is not None:
             return f"{words}{unit} from {self.low:g} to {'less than ' if self.below else ''}{self.high:g}"
         if self.low is not None:
-            return f"{words}{unit}, {self.low:g} or more"
+            least = "zero" if self.low == 0 and self.kind == "float" else f"{self.low:g}"
+            return f"{words}{unit}, {least} or more"
         if self.high is not None:
             return f"{words}{unit}, {'less than ' if self.below else 'at most '}{self.high:g}"
         return words + unit
@@ -121,6 +122,22 @@ def declared(function: Callable[..., Any]) -> dict[str, Option]:
         is_declared = isinstance(default, Option)
         found[name] = replace(default, name=name) if is_declared else Option(name, default, kind=_kind_of(default))
     return found
+
+
+def same_function(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
+    """Whether two functions are one, defined twice: they have the same place in the same module."""
+    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
+
+
+def plain_signature(function: Callable[..., Any]) -> inspect.Signature:
+    """A function's signature as a caller should see it: with the default of an option, and not its declaration."""
+    signature = inspect.signature(function)
+    return signature.replace(
+        parameters=[
+            p.replace(default=p.default.default) if isinstance(p.default, Option) else p
+            for p in signature.parameters.values()
+        ]
+    )
 
 
 def checked(options: Mapping[str, Option], given: Mapping[str, Any], of: str) -> dict[str, Any]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from nbcnnviz.core.errors import UnknownOptionError
+from nbcnnviz.core.options import Option, option
+
+
+def _control(default: float, *, high: float | None = None, help: str, unit: str = "") -> Any:
+    """A number of zero or more, less than ``high``."""
+    declared = option(default, low=0, high=high, help=help, unit=unit, below=high is not None)
+    return field(default=default, metadata={"option": declared})
 
 
 @dataclass(kw_only=True)
@@ -43,27 +49,29 @@ class Controls:
         For so many first steps a wholly dead rectifier lets through the gradient that would wake it.
     """
 
-    learning_rate: float = 0.05
-    l2: float = 0.0
-    tv: float = 0.0
-    decay: float = 0.0
-    blur_every: int = 0
-    blur_radius: float = 1.0
-    clip_norm: float = 0.0
-    clip_contribution: float = 0.0
-    jitter: int = 8
-    scale: float = 0.1
-    rotate: float = 10.0
-    jitter_after: int = 4
-    wake: int = 16
+    learning_rate: float = _control(0.05, help="How far a step goes.")
+    l2: float = _control(0.0, help="Weight of the penalty on the sum of squares of the picture, about the mean colour.")
+    tv: float = _control(0.0, help="Weight of the penalty on the total variation: it keeps noise away.")
+    decay: float = _control(0.0, high=1, help="The share of the picture that is lost at each step.")
+    blur_every: int = _control(0, help="The picture is blurred after each so many steps; 0 for never.", unit="steps")
+    blur_radius: float = _control(1.0, help="Standard deviation of the blur.", unit="pixels")
+    clip_norm: float = _control(
+        0.0, high=100, help="The share of pixels, the faintest, set to the mean colour at each step.", unit="%"
+    )
+    clip_contribution: float = _control(
+        0.0, high=100, help="The share of pixels, those that add least to the score, set to the mean colour.", unit="%"
+    )
+    jitter: int = _control(8, help="The view moves by up to half as many pixels, at random.", unit="pixels")
+    scale: float = _control(0.1, high=1, help="The view is magnified by a factor between 1 - this and 1 + this.")
+    rotate: float = _control(10.0, help="The view is turned by up to so many degrees either way.", unit="degrees")
+    jitter_after: int = _control(4, help="As jitter, after scaling and turning.", unit="pixels")
+    wake: int = _control(
+        16, help="For so many first steps dead rectifiers let through the gradient that wakes them.", unit="steps"
+    )
 
     def __setattr__(self, name: str, value: Any) -> None:
         _check_name(name)
-        if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-            raise UnknownOptionError(value, (), f"{name} is a finite number, zero or more.")
-        if name in _BELOW and value >= _BELOW[name]:
-            raise UnknownOptionError(value, (), f"{name} is less than {_BELOW[name]}.")
-        object.__setattr__(self, name, int(value) if _KINDS[name] == "int" else float(value))
+        object.__setattr__(self, name, CONTROLS[name].check(value))
 
     @property
     def edits(self) -> bool:
@@ -78,9 +86,9 @@ class Controls:
 
 
 def _check_name(name: str) -> None:
-    if name not in _KINDS:
-        raise UnknownOptionError(name, _KINDS, f"The controls are {', '.join(_KINDS)}.")
+    if name not in CONTROLS:
+        raise UnknownOptionError(name, CONTROLS, f"The controls are {', '.join(CONTROLS)}.")
 
 
-_KINDS = {f.name: f.type for f in fields(Controls)}
-_BELOW = {"scale": 1, "decay": 1, "clip_norm": 100, "clip_contribution": 100}
+CONTROLS: dict[str, Option] = {f.name: replace(f.metadata["option"], name=f.name) for f in fields(Controls)}
+"""What each control can be."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from nbcnnviz.core.errors import MethodNotApplicableError, UnknownOptionError
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.options import option
 from nbcnnviz.core.targets import LayerEnergy, TargetLike, as_target
 from nbcnnviz.synthesis.ascent import Ascent, Frames, Schedule
 from nbcnnviz.synthesis.canvas import Colours
@@ -31,8 +32,8 @@ def dream(
     image: Any = "chelsea",
     layer: str | TargetLike = None,
     *,
-    octaves: int = 4,
-    octave_scale: float = 1.4,
+    octaves: int = option(4, low=1, help="How many sizes, each the picture larger than the last."),
+    octave_scale: float = option(1.4, low=1, help="The factor between two sizes."),
     steps: int = 10,
     size: Size = None,
     seed: int = 0,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nbcnnviz.core.errors import ImageError, MethodNotApplicableError, UnknownOptionError
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.options import option
 from nbcnnviz.core.targets import ClassScore, Probability
 from nbcnnviz.synthesis.ascent import Ascent, Schedule
 from nbcnnviz.synthesis.canvas import Colours
@@ -83,9 +84,11 @@ def fool(
     image: Any = "chelsea",
     to: int | str | None = None,
     *,
-    how: str = "ascent",
-    at: str = "network",
-    bound: float = 4,
+    how: str = option("ascent", choices=("ascent", "fgsm", "pgd"), help="How the picture is changed."),
+    at: str = option("network", choices=("network", "photograph"), help="Whose size the changed picture has."),
+    bound: float = option(
+        4.0, low=0, help="The most that a pixel may change, under fgsm and pgd.", unit="levels of 255"
+    ),
     start: Any = None,
     steps: int = 40,
     seed: int = 0,

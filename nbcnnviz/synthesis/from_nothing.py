@@ -27,7 +27,15 @@ def feature_visualization(net: Network, objective: TargetLike = 0, *, steps: int
     return begin("feature_visualization", net, objective, steps=steps, **options).frames()
 
 
-@recipe("Class model (Simonyan)", learning_rate=3, l2=3e-4, jitter=16, rotate=5, jitter_after=0)
+@recipe(
+    "Class model (Simonyan)",
+    own={"optimiser": "normalised", "start": "mean"},
+    learning_rate=3,
+    l2=3e-4,
+    jitter=16,
+    rotate=5,
+    jitter_after=0,
+)
 def class_model(net: Network, objective: TargetLike = 0, *, steps: int = 256, **options: Any) -> Frames:
     """The picture that a class is to the network: ``argmax S_c(I) - l2 |I|^2`` (Simonyan et al. 2013, equation 1).
 
@@ -39,12 +47,11 @@ def class_model(net: Network, objective: TargetLike = 0, *, steps: int = 256, **
 
     ``options`` are those of `synthesize`.
     """
-    own: dict[str, Any] = {"optimiser": "normalised", "start": "mean"}
-    return begin("class_model", net, objective, steps=steps, **(own | options)).frames()
+    return begin("class_model", net, objective, steps=steps, **options).frames()
 
 
 @recipe(
-    "Deep visualization (Yosinski)",
+    "Deep visualization (Yosinski)", own={"canvas": "pixels", "optimiser": "normalised", "clip": True, "start": "noise"},
     learning_rate=8, decay=1e-4, blur_every=4, blur_radius=1, jitter=0, scale=0, rotate=0, jitter_after=0,
 )  # fmt: skip
 def deep_visualization(net: Network, objective: TargetLike = 0, *, steps: int = 1000, **options: Any) -> Frames:
@@ -56,8 +63,7 @@ def deep_visualization(net: Network, objective: TargetLike = 0, *, steps: int = 
 
     ``options`` are those of `synthesize`.
     """
-    own: dict[str, Any] = {"canvas": "pixels", "optimiser": "normalised", "clip": True, "start": "noise"}
-    return begin("deep_visualization", net, objective, steps=steps, **(own | options)).frames()
+    return begin("deep_visualization", net, objective, steps=steps, **options).frames()
 
 
 @recipe("Free choice")

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from typing import Any, Literal, Union
 
 import torch
 from PIL import ImageOps
 from torch import Tensor
 
-from nbcnnviz.core.errors import ImageError, UnknownOptionError
+from nbcnnviz.core.errors import ImageError, NameTakenError, UnknownOptionError
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.options import Option, declared, option, plain_signature, same_function
 from nbcnnviz.core.targets import as_target
 from nbcnnviz.synthesis.ascent import Ascent, Frames, Schedule
 from nbcnnviz.synthesis.canvas import CANVASES, Colours
-from nbcnnviz.synthesis.controls import Controls
+from nbcnnviz.synthesis.controls import CONTROLS, Controls
 from nbcnnviz.synthesis.frame import Frame, Provenance
 from nbcnnviz.synthesis.loading import Loading
 from nbcnnviz.synthesis.optimisers import OPTIMISERS, Optimiser
-from nbcnnviz.synthesis.precision import checked_precision
+from nbcnnviz.synthesis.precision import PRECISIONS, checked_precision
 
 Size = Union[int, Sequence[int], None]
 
@@ -46,6 +49,8 @@ class Recipe:
         How many, unless told otherwise.
     defaults
         The numbers it starts from, as `Controls` has them.
+    options
+        All that ``run`` takes by name, with default, range and help: its own options, and the controls.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Recipe:
     run: Callable[..., Frames]
     steps: int
     defaults: dict[str, Any]
+    options: dict[str, Option] = field(default_factory=dict)
 
     def controls(self, **changes: Any) -> Controls:
         """Controls with the recipe's numbers, but for ``changes``: hand them to ``run`` and move them as it goes on."""
@@ -72,19 +78,89 @@ class Recipe:
 _RECIPES: dict[str, Recipe] = {}
 
 
+RUN: dict[str, Option] = {
+    "steps": option(256, low=0, help="How many steps; there is one frame more."),
+    "size": option(None, help="Height and width, or one number for both. Default: what the network is made for."),
+    "seed": option(0, help="Of every random number."),
+    "start": option(None, help="A picture to start from, 'noise', or 'mean' for the mean colour."),
+    "pictures": option(1, low=1, help="How many, of one objective."),
+    "canvas": option("fourier", choices=tuple(CANVASES), help="What the picture is made of."),
+    "optimiser": option("adam", choices=tuple(OPTIMISERS), help="How a gradient becomes a step."),
+    "clip": option(False, help="Whether pixels are kept between black and white."),
+    "precision": option("float32", choices=PRECISIONS, help="What the network computes in; 'auto' measures."),
+    "mixed": option(False, help="An older way to say precision='bfloat16'."),
+}
+"""What most recipes take besides the controls; what a recipe's own signature says of a default goes before."""
+
+_APART = ("controls", "schedule")
+
+
 def recipe(
-    title: str, *, takes: Literal["objective", "picture"] = "objective", **defaults: Any
+    title: str,
+    *,
+    takes: Literal["objective", "picture"] = "objective",
+    own: Mapping[str, Any] | None = None,
+    replace: bool = False,
+    **defaults: Any,
 ) -> Callable[[Callable[..., Frames]], Any]:
-    """Enter a function among the recipes, under its own name, with its own defaults for the controls."""
+    """Enter a function among the recipes, under its own name, with its own defaults for the controls.
+
+    Parameters
+    ----------
+    title, takes, defaults
+        See `Recipe`.
+    own
+        The recipe's defaults for what `begin` takes and its signature does not name.
+    replace
+        Whether it may take the place of another function's recipe of the same name.
+
+    Raises
+    ------
+    NameTakenError
+        If another function's recipe has the name, and ``replace`` is not set.
+    """
 
     def enter(made: Callable[..., Frames]) -> Callable[..., Frames]:
+        name, before = made.__name__, _RECIPES.get(made.__name__)
+        if before is not None and not replace and not same_function(before.run, made):
+            raise NameTakenError(
+                f"There is a recipe {name!r} already, {before.title} of {before.run.__module__}: give yours another name, "
+                "or say @recipe(..., replace=True)."
+            )
+        options = _options_of(made, own or {}, defaults)
+        filled = {
+            n: options[n].default
+            for n, p in inspect.signature(made).parameters.items()
+            if isinstance(p.default, Option)
+        }
         # Tensors made in inference mode could have no gradient later.
-        run = torch.inference_mode(False)(made)
-        name, steps = run.__name__, inspect.signature(run).parameters["steps"].default
-        _RECIPES[name] = Recipe(name, title, takes, inspect.getdoc(run) or "", run, steps, defaults)
+        inner = torch.inference_mode(False)(made)
+
+        @functools.wraps(made)
+        def run(*args: Any, **given: Any) -> Frames:
+            given |= {n: options[n].check(given[n]) for n in filled if n in given}
+            return inner(*args, **(filled | dict(own or {}) | given))
+
+        run.__signature__ = plain_signature(made)  # type: ignore[attr-defined]
+        steps = options["steps"].default
+        _RECIPES[name] = Recipe(name, title, takes, inspect.getdoc(made) or "", run, steps, defaults, options)
         return run
 
     return enter
+
+
+def _options_of(made: Callable[..., Frames], own: Mapping[str, Any], defaults: dict[str, Any]) -> dict[str, Option]:
+    """The options of a recipe: those of its signature, those it hands on, and the controls."""
+    parameters = inspect.signature(made).parameters
+    found = {name: o for name, o in declared(made).items() if name not in _APART}
+    for name, own_option in found.items():
+        if name in RUN and not isinstance(parameters[name].default, Option):
+            found[name] = changed(RUN[name], name=name, default=own_option.default)
+    if "options" in parameters:  # those of `begin`
+        found |= {name: changed(o, name=name) for name, o in RUN.items() if name not in found}
+        found |= {name: changed(found[name], default=value) for name, value in own.items()}
+    controls = {name: changed(o, default=o.check(defaults.get(name, o.default))) for name, o in CONTROLS.items()}
+    return found | controls
 
 
 def recipes() -> dict[str, Recipe]:

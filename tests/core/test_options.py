@@ -69,7 +69,7 @@ def test_a_value_is_taken_as_the_method_takes_it(name: str, given, expected) -> 
         ("masks", None, "not None"),
         ("share", 1, "share is a finite number from 0 to less than 1, not 1."),
         ("share", float("nan"), "not nan"),
-        ("fill", "grey", "fill is one of 'mean', 'black', not 'grey'."),
+        ("fill", "grey", "fill is one of mean, black, not 'grey'."),
         ("smooth", 1, "smooth is True or False, not 1."),
     ],
 )

@@ -1,0 +1,87 @@
+"""The options of recipes as data, and the controls among them."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import asdict
+
+import pytest
+
+import nbcnnviz as nv
+from nbcnnviz import synthesis as s
+from nbcnnviz.synthesis.recipe import _RECIPES, recipe
+from tests.toys import classic
+
+
+@pytest.fixture(scope="module")
+def net() -> nv.Network:
+    return nv.Network(classic(), size=16)
+
+
+@pytest.mark.parametrize("name", list(nv.recipes()))
+def test_a_recipe_tells_what_it_takes_with_its_own_defaults(name: str) -> None:
+    known = nv.recipes()[name]
+    assert known.options["steps"].default == known.steps
+    assert known.options["seed"].kind == "int"
+    controls = asdict(known.controls())
+    assert {n: known.options[n].default for n in controls} == controls
+    for option in known.options.values():
+        assert option.help, option
+        assert option.check(option.default) == option.default
+    named = {n for n, p in inspect.signature(known.run).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    assert named - {"controls", "schedule"} <= set(known.options)
+    shown = [p.default for p in inspect.signature(known.run).parameters.values()]
+    assert not any(isinstance(default, nv.Option) for default in shown)
+
+
+def test_what_a_recipe_sets_for_itself_is_its_default(net: nv.Network) -> None:
+    options = nv.recipes()["class_model"].options
+    assert (options["start"].default, options["optimiser"].default) == ("mean", "normalised")
+    assert options["canvas"].choices == ("pixels", "fourier")
+    frame = next(nv.class_model(net, 1))
+    assert frame.provenance.arguments["optimiser"] == "normalised"
+    assert next(nv.class_model(net, 1, optimiser="adam")).provenance.arguments.get("optimiser", "adam") == "adam"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("learning_rate", -1, "learning_rate is a finite number, zero or more, not -1."),
+        ("learning_rate", float("inf"), "not inf"),
+        ("scale", 1, "scale is a finite number from 0 to less than 1, not 1."),
+        ("jitter", 2.5, "jitter is a whole number of pixels, 0 or more, not 2.5."),
+        ("clip_norm", 100, "less than 100"),
+    ],
+)
+def test_a_control_takes_what_its_option_says(name: str, value: float, message: str) -> None:
+    controls = s.Controls()
+    with pytest.raises(nv.OptionValueError) as caught:
+        setattr(controls, name, value)
+    assert message in str(caught.value)
+    assert controls == s.Controls()
+
+
+def test_a_recipes_own_options_are_checked(net: nv.Network) -> None:
+    with pytest.raises(nv.OptionValueError, match="octaves is a whole number, 1 or more, not 0"):
+        nv.dream(net, "coffee", octaves=0)
+    with pytest.raises(nv.OptionValueError, match="how is one of ascent, fgsm, pgd, not 'luck'"):
+        nv.fool(net, "coffee", how="luck")
+
+
+def test_a_recipes_name_that_is_taken_is_refused(monkeypatch) -> None:
+    with pytest.raises(nv.NameTakenError, match="a recipe 'dream' already, Dream of nbcnnviz"):
+
+        @recipe("Mine")
+        def dream(net, objective, *, steps: int = 3, **options):
+            """Not the built-in."""
+
+    assert nv.recipes()["dream"].title == "Dream"
+    monkeypatch.setitem(_RECIPES, "mine", None)
+    monkeypatch.delitem(_RECIPES, "mine")
+    for steps in (3, 4):  # as a notebook's cell that is run again
+
+        @recipe("Mine")
+        def mine(net, objective, *, steps: int = steps, **options):
+            """A recipe of one's own."""
+
+        assert nv.recipes()["mine"].steps == steps
