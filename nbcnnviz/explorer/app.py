@@ -22,7 +22,7 @@ from torch import nn
 
 from nbcnnviz.attribution import Attribution
 from nbcnnviz.core.bands import Bands
-from nbcnnviz.core.errors import NbcnnvizError, StaleTraceError, UnknownNameError
+from nbcnnviz.core.errors import MethodNotApplicableError, NbcnnvizError, StaleTraceError, UnknownNameError
 from nbcnnviz.core.images import samples
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.outline import activity
@@ -431,7 +431,7 @@ class Explorer(w.VBox):
                     panel.show_trace(trace)
                 self._shown_trace = trace  # and not if anything of it failed
             asked = request.target
-            self._predictions.mark(trace.top(1)[0][0] if asked is None else asked if isinstance(asked, int) else None)
+            self._predictions.mark(_best(trace) if asked is None else asked if isinstance(asked, int) else None)
 
     def _warm_map(self, trace: Trace) -> None:
         """Colour the layer map by how active the picture makes each layer."""
@@ -516,3 +516,10 @@ def explore(
         network, samples()[0] if image is None else image, method=method, layer=layer, target=target, filter=filter
     )
     return Explorer(selection, panels)
+
+
+def _best(trace: Trace) -> int | None:
+    """The class that is explained unless another is chosen; None where none is better than another."""
+    with suppress(MethodNotApplicableError):
+        return trace.best[0]
+    return None

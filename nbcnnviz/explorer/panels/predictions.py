@@ -50,8 +50,9 @@ class PredictionsPanel:
         self._top = trace.top(_SHOWN)
         # A bar needs a name of its own, and two classes may share one (ImageNet's two cranes): the index tells them apart.
         names = [_short(name) for _, name, _ in self._top]
+        said = trace.network.head.text if trace.network.kind == "regression" else _percent
         labels = [
-            f"{name if names.count(name) == 1 else f'{_short(name, 12)} ({index})'} {_percent(probability)}"
+            f"{name if names.count(name) == 1 else f'{_short(name, 12)} ({index})'} {said(probability)}"
             for name, (index, _, probability) in zip(names, self._top, strict=True)
         ]
         with self._bars.hold_sync():
