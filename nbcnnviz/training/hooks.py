@@ -33,6 +33,7 @@ class StepHooks:
         self._registered: list[Any] = []
         self._wanted = False
         self._listener: Listener | None = None
+        self._swapping = threading.RLock()  # the loop listens in one thread, while another may stop or start the watch
 
     def add(self, watch: Watcher) -> None:
         """Call the watch before and after every optimiser's step."""
@@ -60,21 +61,26 @@ class StepHooks:
         return self._listener is not None
 
     def listen(self, listener: Listener) -> None:
-        """Listen to this, and to nothing else."""
-        self.stop_listening()
-        self._listener = listener
+        """Listen to this, and to nothing else; to nothing where hooks are not wanted any more."""
+        with self._swapping:
+            kept = listener if self._wanted else None
+            before, self._listener = self._listener, kept
+        for ended in (before, None if kept is listener else listener):
+            if ended is not None:
+                ended.close()
 
     def stop_listening(self) -> Listener | None:
         """Stop listening; the listener, with what it has received."""
-        listener, self._listener = self._listener, None
+        with self._swapping:
+            listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
         return listener
 
     def remove(self) -> None:
         """Remove every hook."""
-        self.stop_listening()
         self._wanted = False
+        self.stop_listening()
         self._unregister()
 
     def _unregister(self) -> None:

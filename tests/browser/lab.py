@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -132,6 +133,22 @@ class Lab:
         self.log.close()
 
 
+# Resolves once canvases and charts have been the same for three looks in a row; where a run keeps drawing, after 50.
+AT_REST = """async () => {
+    const state = () => [
+        ...[...document.querySelectorAll('canvas')].map((canvas) => canvas.width * canvas.height && canvas.toDataURL()),
+        ...[...document.querySelectorAll('.bqplot')].map((chart) => chart.innerHTML),
+    ].join();
+    let [before, same] = [state(), 0];
+    for (let look = 0; look < 50 && same < 3; look++) {
+        await new Promise((resolve) => setTimeout(() => requestAnimationFrame(resolve), 40));
+        const now = state();
+        same = now === before ? same + 1 : 0;
+        before = now;
+    }
+}"""
+
+
 class Sheet:
     """A notebook open in the browser, and what a user can do to the explorer in it."""
 
@@ -166,12 +183,12 @@ class Sheet:
     def theme(self, dark: bool) -> None:
         self.command("apputils:change-theme", theme=f"JupyterLab {'Dark' if dark else 'Light'}")
         self.page.wait_for_function(f"document.body.dataset.jpThemeLight === '{str(not dark).lower()}'")
-        self.page.wait_for_timeout(300)
+        self.at_rest()
 
     def hide_sidebar(self) -> None:
         if self.page.locator("#jp-left-stack").is_visible():
             self.command("application:toggle-left-area")
-            self.page.wait_for_timeout(300)
+            self.page.locator("#jp-left-stack").wait_for(state="hidden")
 
     def kernel(self, expression: str) -> object:
         """The value, as JSON has it, of a Python expression in the notebook's kernel."""
@@ -203,6 +220,17 @@ class Sheet:
         self.page.wait_for_function("document.querySelectorAll('.nbv-canvas > canvas').length >= 3", timeout=timeout)
         self.page.wait_for_function("document.querySelector('.nbv-caption').textContent !== ''", timeout=timeout)
         self.settle()
+
+    def until(self, condition: Callable[[], object], seconds: float = 30) -> None:
+        """Wait until a condition holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "it never came"
+            self.page.wait_for_timeout(50)
+
+    def at_rest(self) -> None:
+        """Wait until no canvas and no chart changes any more."""
+        self.page.evaluate(AT_REST)
 
     def settle(self) -> None:
         """Wait until the explorer is idle and what it sent is painted."""

@@ -47,7 +47,7 @@ def pooled(open_sheet):
 
 def rest(sheet):
     sheet.settle()
-    sheet.page.wait_for_timeout(250)
+    sheet.at_rest()
 
 
 def drawn(canvas):
@@ -261,12 +261,14 @@ def test_the_switches_of_max_pools_are_drawn_as_dots(pooled):
 def test_after_a_reload_everything_is_there_again(pooled):
     before = tiles(pooled), view(pooled, LARGE), view(pooled, UNIT)
     pooled.command("docmanager:save")
-    pooled.page.wait_for_timeout(500)
+    pooled.page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty")
     pooled.page.reload()
     pooled.page.wait_for_selector(".nbv-tile", timeout=90_000)
     pooled.hide_sidebar()
     rest(pooled)
-    pooled.page.wait_for_timeout(1000)
+    pooled.until(
+        lambda: view(pooled, LARGE).shape == before[1].shape and np.abs(view(pooled, LARGE) - before[1]).max() <= 2
+    )
     assert np.abs(view(pooled, LARGE) - before[1]).max() <= 2
     assert np.abs(view(pooled, UNIT) - before[2]).max() <= 2
     assert tiles(pooled).any()
@@ -284,7 +286,7 @@ def test_it_looks_right_at_any_width_in_light_and_dark(sheet, pooled, artifacts)
             one.page.set_viewport_size({"width": width, "height": height})
             for dark in (False, True):
                 one.theme(dark)
-                one.page.wait_for_timeout(400)
+                one.at_rest()
                 one.page.screenshot(path=artifacts / f"{name}-{width}-{'dark' if dark else 'light'}.png")
             # Nothing sticks out to the right, and no tile is cut off.
             out = one.page.evaluate(

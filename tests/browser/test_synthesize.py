@@ -153,9 +153,9 @@ def test_the_lower_chart_is_turned_over(sheet):
     lines = ".bqplot .curve path.line"
     assert sheet.page.locator(lines).count() >= 2
     sheet.page.get_by_role("button", name="Gradient").click()
-    sheet.page.wait_for_timeout(300)
-    assert sheet.kernel("list(panel._curves._other.lines.y) == [float(np.float32(g)) for g in panel.run.history.gradients]"
-                        .replace("np.", "__import__('numpy').")) is True  # fmt: skip
+    sheet.until(
+        lambda: sheet.kernel("list(panel._curves._other.y[0]) == [float(g) for g in panel.run.history.gradients]")
+    )
     sheet.page.get_by_role("button", name="Probability").click()
 
 

@@ -103,15 +103,13 @@ def button(sheet):
 
 def test_curves_filters_and_map_move_while_the_loop_has_the_kernel(sheet):
     sheet.page.wait_for_function("document.querySelectorAll('.nbv-watch canvas.nbv-pixelated').length === 2")
-    sheet.page.wait_for_timeout(1500)
+    sheet.until(lambda: steps(sheet) > 0 and canvas(sheet, 0).any() and canvas(sheet, 1).any())
     before = steps(sheet), sheet.page.evaluate(CURVE, [1, 0]), canvas(sheet, 0), canvas(sheet, 1)
-    sheet.page.wait_for_timeout(3000)
-    after = steps(sheet), sheet.page.evaluate(CURVE, [1, 0]), canvas(sheet, 0), canvas(sheet, 1)
+    sheet.until(lambda: steps(sheet) > before[0] > 0)
+    sheet.until(lambda: sheet.page.evaluate(CURVE, [1, 0]) != before[1])
+    sheet.until(lambda: np.abs(canvas(sheet, 0) - before[2]).max() > 0)
+    sheet.until(lambda: np.abs(canvas(sheet, 1) - before[3]).max() > 8)
     assert busy(sheet)
-    assert after[0] > before[0] > 0
-    assert after[1] != before[1]
-    assert np.abs(after[2] - before[2]).max() > 0
-    assert np.abs(after[3] - before[3]).max() > 8
 
 
 def test_the_layer_of_the_map_is_chosen_while_the_loop_runs(sheet):
@@ -169,10 +167,9 @@ def test_another_channel_is_drawn_and_framed_without_a_step(sheet):
     handle.focus()
     for _ in range(3):
         sheet.page.keyboard.press("ArrowRight")
-    sheet.page.wait_for_timeout(800)
-    assert sheet.kernel("w.channel") == 3
-    assert np.abs(canvas(sheet, 0) - before[0]).max() > 100
-    assert np.abs(canvas(sheet, 1) - before[1]).max() > 8
+    sheet.until(lambda: sheet.kernel("w.channel") == 3)
+    sheet.until(lambda: np.abs(canvas(sheet, 0) - before[0]).max() > 100)
+    sheet.until(lambda: np.abs(canvas(sheet, 1) - before[1]).max() > 8)
 
 
 @pytest.mark.parametrize("width", [700, 1000, 1700])
@@ -180,7 +177,7 @@ def test_another_channel_is_drawn_and_framed_without_a_step(sheet):
 def test_screenshots(sheet, artifacts, width, dark):
     sheet.page.set_viewport_size({"width": width, "height": 1150})
     sheet.theme(dark)
-    sheet.page.wait_for_timeout(700)
+    sheet.at_rest()
     panel = sheet.page.locator(".nbv-watch").first
     panel.scroll_into_view_if_needed()
     panel.screenshot(path=artifacts / f"watching-{width}-{'dark' if dark else 'light'}.png")
@@ -200,7 +197,8 @@ def test_nan_is_marked_and_said(sheet, artifacts):
     sheet.page.set_viewport_size({"width": 1500, "height": 1150})
     sheet.run("torch.nn.init.constant_(net[4].weight, float('nan'))")
     sheet.run("w.start(); learn(30); w.stop()")
-    sheet.page.wait_for_timeout(800)
+    sheet.page.locator(".nbv-watch .nbv-error").first.wait_for()
+    sheet.at_rest()
     said = sheet.page.locator(".nbv-watch .nbv-error").all_inner_texts()
     assert any(text.startswith("The loss is NaN or infinite in") for text in said)
     assert any(text.startswith("Gradients are NaN or infinite in") for text in said)
@@ -234,7 +232,7 @@ def test_a_network_of_many_layers_fits(sheet, artifacts):
     )
     sheet.page.evaluate(RUN, "wb")
     sheet.page.wait_for_function("document.querySelectorAll('.nbv-watch .nbv-key').length === 32")
-    sheet.page.wait_for_timeout(1500)
+    sheet.at_rest()
     panel = sheet.page.locator(".nbv-watch").first
     panel.scroll_into_view_if_needed()
     panel.screenshot(path=artifacts / "watching-resnet50.png")

@@ -39,9 +39,9 @@ def turn(sheet, panel, **selection):
     rest(sheet)
 
 
-def rest(sheet, milliseconds=500):
+def rest(sheet):
     sheet.settle()
-    sheet.page.wait_for_timeout(milliseconds)
+    sheet.at_rest()
     assert not sheet.error() or "no weights" in sheet.error()
 
 
@@ -231,8 +231,8 @@ def test_the_layer_that_is_pointed_at_is_named_by_the_cursor_and_below(sheet):
     box = column(sheet, 1, 30, len(layers)).bounding_box()
     sheet.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
     sheet.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
-    sheet.page.wait_for_timeout(600)
     named = f"31 of {len(layers)}, {layers[30]}"
+    sheet.until(lambda: named in said(sheet, "Pointed at:"))
     assert named in said(sheet, "Pointed at:")
     tooltip = sheet.page.locator(".mark_tooltip:visible, .bqplot_tooltip_div:visible, .tooltip_div:visible")
     assert any(named in text for text in tooltip.all_inner_texts())
@@ -310,7 +310,7 @@ def test_screenshots(sheet, artifacts, width, dark):
     )
     for panel, layer in looks:
         turn(sheet, panel, layer=layer)
-        sheet.page.wait_for_timeout(400)
+        sheet.at_rest()
         style = f"{width}-{'dark' if dark else 'light'}"
         sheet.page.screenshot(path=artifacts / f"{panel}-{layer.replace('.', '-')}-{style}.png")
         right = sheet.page.locator(".jupyter-widget-tab").bounding_box()

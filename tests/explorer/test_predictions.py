@@ -58,7 +58,7 @@ def test_a_network_of_fewer_classes_has_fewer_bars() -> None:
     panel.show(trace_of([0.0, 0.0, 0.0]))
     assert len(panel.labels) == 3
     panel.show(trace_of([5.0]))
-    assert panel.labels == ["class 0 100%"]
+    assert panel.labels == ["positive 99%", "negative <1%"]  # a single logit has two sides
 
 
 @pytest.mark.parametrize(

@@ -553,6 +553,14 @@ def test_stopping_from_another_thread_never_disturbs_the_loop() -> None:
     assert w.error is None
 
 
+def test_a_loop_that_begins_to_listen_as_the_watch_is_stopped_leaves_nothing_behind() -> None:
+    w = watch(small(), every=1)
+    w.stop()
+    w._listen()  # the loop's thread had seen that it was on
+    assert not w._hooks.listening
+    assert registries() == [0, 0, 0]
+
+
 # What is kept.
 
 
