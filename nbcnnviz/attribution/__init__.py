@@ -113,8 +113,11 @@ def _where(chosen: Method, network: Network, target: Target | None) -> str:
     if target is not None and target.layers and not target.whole:
         return min(target.layers, key=list(network.layers).index)  # what all of it depends on lies before its first
     if network.last_maps is None:
+        reasons = [f"{n!r}: {layer.reason}" for n, layer in network.layers.items() if len(layer.shape) > 1]
+        why = f" The last layer with more than one axis a picture is {reasons[-1]}." if reasons else ""
         raise MethodNotApplicableError(
-            f"{chosen.title} needs a layer that returns maps, and {network.name} has none. {network.gradient_cut() or ''}".rstrip()
+            f"{chosen.title} needs a layer that returns maps, and {network.name} has none.{why} "
+            f"{network.gradient_cut() or ''}".rstrip()
         )
     return network.last_maps
 

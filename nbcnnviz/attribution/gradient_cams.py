@@ -131,8 +131,7 @@ def _stages(network: Network, layer: str, options: Mapping[str, Any]) -> list[st
 
 def _area(layer: Layer) -> int:
     """How many places a layer's maps have."""
-    places = layer.shape[:-1] if layer.channels_last else layer.shape[1:]
-    return math.prod(places)
+    return math.prod(layer.places or (1,))
 
 
 @method("Fusion over layers", family="cams", needs_layer=True, cost="B to the first of the layers", looks_at=_stages)

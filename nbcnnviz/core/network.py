@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -25,25 +26,29 @@ from nbcnnviz.core.errors import (
     first_sentence,
 )
 from nbcnnviz.core.finding import check_told, family, find_head
+from nbcnnviz.core.grids import Layout, Reshape
 from nbcnnviz.core.heads import Classes, listed
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.inputs import batch_of, input_of
-from nbcnnviz.core.layers import Layer, has_channels_last
+from nbcnnviz.core.layers import Layer
 from nbcnnviz.core.mixing import mixes_pictures
+from nbcnnviz.core.overview import layouts_at, overview
 from nbcnnviz.core.passes import Passes
 from nbcnnviz.core.preprocess import Preprocess, Unprocess, applied, to_pictures
 from nbcnnviz.core.probing import explained, find_input, trial_of
-from nbcnnviz.core.recording import Activation, Habits, Recorder, Recording
+from nbcnnviz.core.recording import Habits, Recorder, Recording, Watch
 from nbcnnviz.core.replica import unwrapped
 from nbcnnviz.core.scoring import Prepare
+from nbcnnviz.core.survey import Found
 from nbcnnviz.core.trace import Trace
 
 
 class Network(Passes):
     """A ``torch.nn.Module`` that takes pictures, its preprocessing, class names and layers.
 
-    The module is run once or twice at construction, to learn its layers and what its scores are. It is never changed:
-    not its parameters, buffers, gradients, flags or hooks.
+    The module is run a few times at construction: on a grey picture, to learn its layers and what its scores are, and on
+    four pictures of noise, to see which layers have maps. It is never changed: not its parameters, buffers, gradients,
+    flags or hooks.
 
     Parameters
     ----------
@@ -79,14 +84,20 @@ class Network(Passes):
         Which channels of the input are shown as red, green and blue, or the one that is shown in grey. Each picture is
         stretched from black to white over them. Default: what the preprocess does is undone; where it cannot be, the mean
         of the channels is shown.
+    reshape
+        How layers' outputs are laid out as maps, where that cannot be found out: a function from an output to maps
+        (N, C, h, w) that only leaves values out and puts the others in another order, as the gradient is laid out by it
+        too; or such functions by layer's name. A single function serves those layers that are not understood without.
 
     Raises
     ------
     NetworkError
         If the module returns no scores, does not run at the size given or found, ``classes`` has a wrong length, or
-        ``scores`` cannot be what it returns.
+        ``scores`` cannot be what it returns, or ``reshape`` makes no maps of a layer that it names.
     UnknownOptionError
         If ``scores`` is none of the above, or there is a unit for what is no regression.
+    UnknownLayerError
+        If ``reshape`` names a layer that there is not.
 
     Attributes
     ----------
@@ -98,8 +109,8 @@ class Network(Passes):
     layers : dict[str, Layer]
         Every layer by name, in the order in which they return in a forward pass.
     last_maps : str or None
-        The last layer that returns maps of more than one place, pooling left aside: where a class activation map is
-        taken unless told otherwise.
+        The last layer that returns maps of more than one place, at which the top class's score has a gradient, pooling
+        left aside: where a class activation map is taken unless told otherwise.
     input_shape : tuple[int, int, int]
         (C, H, W) of the input, as the preprocess makes it.
     unchecked : str or None
@@ -123,6 +134,7 @@ class Network(Passes):
         unit: str = "",
         extra: Any = None,
         bands: int | Sequence[int] | None = None,
+        reshape: Reshape | Mapping[str, Reshape] | None = None,
     ) -> None:
         if not isinstance(module, nn.Module):
             raise NetworkError(f"A network is made of a torch.nn.Module, not of a {type(module).__name__}.")
@@ -149,8 +161,7 @@ class Network(Passes):
             self.preprocess = preprocess
         self.input_shape: tuple[int, int, int] = shape
         self.bands = checked_bands(bands, shape[0])
-        self.layers = self._layers_of(recording)
-        self.last_maps = self._last_maps(recording)
+        self._outline = self._outline_of(recording)
         self.head, self._call = find_head(
             lambda x, call: self._probe(x, call).output,
             self._call,
@@ -164,11 +175,17 @@ class Network(Passes):
         checked = self._checked(shape)
         self.unchecked = checked.unchecked
         self._habits = Habits(recording.plain, recording.sets_grad_mode, checked.beside, checked.cleared)
+        self.reshape = reshape
+        self._other_sizes: dict[tuple[int, int], dict[str, Found]] = {}
+        for layer in reshape if isinstance(reshape, Mapping) else ():
+            if layer not in self._outline:
+                raise self.unknown_layer(layer)
+        self.layers, self.last_maps = overview(self, self._outline)
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.input_shape))
         what = f"{len(self.classes)} classes" + (f" ({self.head.note})" if self.head.note else "")
-        return f"<Network {self.name}: input {shape}, {len(self.layers)} layers, {what}, {self.device}>"
+        return f"<Network {self.name}: input {shape}, {len(self._outline)} layers, {what}, {self.device}>"
 
     @property
     def kind(self) -> str:
@@ -280,8 +297,8 @@ class Network(Passes):
 
     def unknown_layer(self, name: object, choices: Iterable[str] | None = None) -> UnknownLayerError:
         """The error for a layer's or parameter's name that is not among ``choices`` (default: all layers)."""
-        choices = list(self.layers if choices is None else choices)
-        if isinstance(name, str) and name in self.layers:
+        choices = list(self._outline if choices is None else choices)
+        if isinstance(name, str) and name in self._outline:
             return UnknownLayerError(name, choices, "This trace was made without it: name it in trace(layers=...).")
         calls = [c for c in choices if c.partition(":")[0] == name]
         if calls:
@@ -306,7 +323,40 @@ class Network(Passes):
 
     def is_channels_last(self, layer: str) -> bool:
         """Whether a layer returns (N, h, w, C) instead of (N, C, h, w)."""
-        return layer in self.layers and self.layers[layer].channels_last
+        return layer in self._outline and self.layers[layer].channels_last
+
+    def layout(self, layer: str, size: tuple[int, int] | None = None) -> Layout | None:
+        """Where a layer's output has its channels and places, for an input of a height and width; None if not known."""
+        layout = self.layers[layer].layout if layer in self._outline else None
+        if layout is None or not layout.of_tokens or size in (None, self.input_shape[1:]):
+            return layout
+        if size not in self._other_sizes:
+            self._other_sizes[size] = layouts_at(self, size)
+        return self._other_sizes[size][layer].layout if layer in self._other_sizes[size] else None
+
+    def nearest_maps(self, layer: str) -> str | None:
+        """The layer with maps that returns soonest before or after another; None if no layer has maps."""
+        names = list(self.layers)
+        at = names.index(layer)
+        spatial = (i for i, name in enumerate(names) if self.layers[name].spatial)
+        nearest = min(spatial, key=lambda i: abs(i - at), default=None)
+        return None if nearest is None else names[nearest]
+
+    def record(self, x: Tensor, layers: Collection[str] | None = None, watch: Watch | None = None) -> Recording:
+        """A pass of a preprocessed batch whose graph begins at the first of ``layers``, at the input for None.
+
+        Parameters have no gradient. ``watch`` is told of every module's output.
+        """
+        recorder = Recorder(
+            unwrapped(self.module),
+            layers,
+            parameters=False,
+            from_layers=layers is not None,
+            habits=replace(self._habits, plain=False),
+            call=self._call,
+            watch=watch,
+        )
+        return self._recorded(recorder, x)
 
     def _run(
         self,
@@ -348,25 +398,11 @@ class Network(Passes):
         except Exception as error:  # the user's code may raise anything
             return Check(f"it fails on noise ({type(error).__name__})")
 
-    def _layers_of(self, recording: Recording) -> dict[str, Layer]:
+    def _outline_of(self, recording: Recording) -> dict[str, Layer]:
         modules = dict(unwrapped(self.module).named_modules())
-        layers: dict[str, Layer] = {}
-        before = None
+        outline = {}
         for name, activation in recording.activations.items():
             module = modules[name.partition(":")[0]]
             own = tuple(f"{name.partition(':')[0]}.{n}" for n, _ in module.named_parameters(recurse=False))
-            kind, shape = type(module).__name__, tuple(activation.output.shape[1:])
-            last = has_channels_last(kind, shape, self.input_shape[1:], before)
-            before = layers[name] = Layer(name, kind, shape, own, last)
-        return layers
-
-    def _last_maps(self, recording: Recording) -> str | None:
-        # A container returns the very tensor of its last module: one activation, many names, the innermost first.
-        names: dict[Activation, list[str]] = {}
-        for name, activation in recording.activations.items():
-            names.setdefault(activation, []).append(name)
-        for activation in reversed(names):
-            layer = self.layers[names[activation][0]]
-            if layer.spatial and "Pool" not in layer.kind:
-                return min(names[activation], key=lambda name: name.count("."))
-        return None
+            outline[name] = Layer(name, type(module).__name__, tuple(activation.output.shape[1:]), own)
+        return outline

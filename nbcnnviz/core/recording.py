@@ -16,6 +16,8 @@ from nbcnnviz.core.errors import NetworkError
 from nbcnnviz.core.guard import Guard, storage
 from nbcnnviz.core.replica import Replica
 
+Watch = Callable[[str, nn.Module, Any, Tensor], None]
+
 
 @dataclass(eq=False)
 class Activation:
@@ -102,6 +104,8 @@ class Recorder:
         How the replica is run on a batch, ``call(replica, x)``. Default: ``replica(x)``.
     watched
         Whether to leave what rectifiers and operators overwrite as it was, and to find out if that is right.
+    watch
+        Told of every module's output as it returns: its name, the module, what it was given, and the tensor.
     """
 
     def __init__(
@@ -116,6 +120,7 @@ class Recorder:
         channels_last: bool = False,
         call: Callable[[nn.Module, Tensor], Any] | None = None,
         watched: bool = False,
+        watch: Watch | None = None,
     ) -> None:
         self._call = call or _plainly
         with torch.inference_mode(False):
@@ -124,10 +129,11 @@ class Recorder:
             requires_grad = parameters if not from_layers else False if habits.sets_grad_mode else None
             self._replica = replica = Replica(module, requires_grad, channels_last, habits.cleared)
         names = None if layers is None else {called.partition(":")[0] for called in layers}
-        self._kept = [(n, m) for n, m in replica.module.named_modules() if n and (names is None or n in names)]
+        self._kept = [(n, m) for n, m in replica.module.named_modules() if n and (watch or names is None or n in names)]
         self._layers, self._stop = frozenset(layers or ()), stop
         self._from_layers, self._always_on = from_layers, habits.sets_grad_mode
         self._beside, self._watched = habits.beside, watched
+        self._watch, self._names = watch, names
         # Of the layer where the graph begins the network gets a copy; nothing can write over what is kept of it.
         # So it is of the layer where the pass ends.
         one_call = (from_layers or stop) and len(self._layers) == 1 and not any(":" in name for name in self._layers)
@@ -145,6 +151,7 @@ class Recorder:
         enters in ``hooks`` takes its hooks away again.
         """
         pass_ = _Pass(self._layers, self._stop, self._from_layers and differentiable, self._always_on)
+        pass_.watch, pass_.names = self._watch, self._names
         guard = None
         if self._guarded:
             beside = pass_.keeps if self._beside or self._watched else None
@@ -192,6 +199,8 @@ class _Pass:
     """What the hooks of one forward pass share."""
 
     def __init__(self, layers: Collection[str], stop: bool, root: bool, grad_mode_is_set: bool) -> None:
+        self.watch: Watch | None = None
+        self.names: Collection[str] | None = None  # of the layers to keep; None keeps all
         self._calls: list[tuple[str, Activation]] = []
         self._by_storage: dict[int, list[Activation]] = {}
         self._count: Counter[str] = Counter()
@@ -206,14 +215,19 @@ class _Pass:
             # What is asked of a tensor here would go through the guard, each time.
             with torch._C.DisableTorchFunction():
                 root = None
+                kept = self.names is None or name in self.names
                 if isinstance(output, Tensor) and output.is_floating_point():
                     on = torch.is_grad_enabled() or not self._grad_mode_is_set
-                    if self._root and on and not output.is_inference():
+                    if self._root and kept and on and not output.is_inference():
                         self._root = False
                         torch.set_grad_enabled(True)  # until the pass ends: it runs within a context that sets it back
                         output = output.detach().requires_grad_()
                         root = output.clone()  # a leaf must not be written over
-                    self._calls.append((name, self._activation(output)))
+                    if kept:
+                        self._calls.append((name, self._activation(output)))
+                    if self.watch is not None:
+                        with torch.no_grad():
+                            self.watch(name, module, args, output if root is None else root)
             if self._awaited is not None:
                 self._awaited -= {name, f"{name}:{self._count[name]}"}
                 self._count[name] += 1
@@ -230,8 +244,9 @@ class _Pass:
         for activation in beside:
             if activation.output is output and activation.version == version:
                 return activation
-        edge = get_gradient_edge(output) if output.requires_grad else None
-        beside.append(Activation(output, edge, version))
+        # A view of a parameter made while gradients are off says that it requires one, and has no place in the graph.
+        linked = output.requires_grad and (output.grad_fn is not None or not output._is_view())
+        beside.append(Activation(output, get_gradient_edge(output) if linked else None, version))
         return beside[-1]
 
     def keeps(self, tensor: Tensor) -> bool:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from nbcnnviz.core.errors import ArgumentTypeError, MethodNotApplicableError, NetworkError
-from nbcnnviz.core.grids import arranged
 from nbcnnviz.core.trace import Trace
 
 if TYPE_CHECKING:
@@ -144,11 +143,11 @@ class FromLayer:
         """The stack in the layer's own layout."""
         own = self.output
         outputs = outputs.to(own)
-        if outputs.shape[1:] == own.shape[1:] and not self._network.is_channels_last(self._layer):
-            return outputs
-        maps = arranged(self._network, self._layer, own) if own.ndim in (2, 4) else own
-        if outputs.shape[1:] == maps.shape[1:]:
-            return outputs.permute(0, 2, 3, 1)
+        height, width = self._picture.shape[2:]
+        layout = self._network.layout(self._layer, (height, width)) if own.ndim > 2 else None
+        maps = own if layout is None else layout.maps(own)
+        if layout is not None and outputs.shape[1:] == maps.shape[1:]:
+            return layout.returned(outputs, own)
         if outputs.shape[1:] == own.shape[1:]:
             return outputs
         raise MethodNotApplicableError(

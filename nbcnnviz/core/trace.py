@@ -19,14 +19,13 @@ from nbcnnviz.core.diagnosis import REENTRANT
 from nbcnnviz.core.errors import (
     ArgumentTypeError,
     GradientError,
-    MethodNotApplicableError,
     NbcnnvizError,
     NoGradientError,
     StaleTraceError,
     UnknownOptionError,
     first_sentence,
 )
-from nbcnnviz.core.grids import arranged, maps_of
+from nbcnnviz.core.grids import arranged, maps_of, no_maps
 from nbcnnviz.core.preprocess import to_pictures
 from nbcnnviz.core.recording import Activation, Recording
 from nbcnnviz.core.rectifiers import Found, Values, candidates, counterparts, settle
@@ -154,7 +153,10 @@ class Trace(Answers):
         MethodNotApplicableError
             If the layer returns no maps.
         """
-        return self._as_maps(layer, maps_of(self, layer).detach())
+        maps = maps_of(self, layer).detach()
+        if maps.ndim != 4:
+            raise no_maps(self.network, layer, tuple(maps.shape))
+        return maps
 
     def map_gradient(self, of: TargetLike, layer: str, rule: Rule = "gradient") -> Tensor:
         """The gradient of a target at a layer, laid out as `maps` lays out the layer's output: (N, C, h, w).
@@ -172,15 +174,7 @@ class Trace(Answers):
         """As `map_gradient`, with the number of rectifiers that the rule governed on the way."""
         self.maps(layer)
         gradient, governed = self.gradient_and_governed(of, layer, rule)
-        return arranged(self.network, layer, gradient), governed
-
-    def _as_maps(self, layer: str, maps: Tensor) -> Tensor:
-        if maps.ndim != 4:
-            raise MethodNotApplicableError(
-                f"Layer {layer!r} returns shape {tuple(self[layer].shape)}, not maps (N, C, h, w): choose a layer before "
-                f"the pictures are flattened, such as {self.network.last_maps!r}."
-            )
-        return maps
+        return arranged(self.network, layer, gradient, self.size), governed
 
     @property
     def size(self) -> tuple[int, int]:

@@ -63,8 +63,10 @@ class DeadFilters:
             raise MethodNotApplicableError("Dead filters are counted for one network: begin anew for another.")
         self._network = trace.network
         for layer in rectified(trace):
-            output = trace[layer].detach()
-            channels = output.ndim - 1 if trace.network.is_channels_last(layer) else 1
+            output, layout = trace[layer].detach(), trace.network.layers[layer].layout
+            channels = 1 if output.ndim == 2 else None if layout is None else layout.channel_axis
+            if channels is None:  # heads by tokens, say
+                continue
             silent = output.amax([axis for axis in range(output.ndim) if axis != channels]) <= 0
             self._dead[layer] = self._dead[layer] & silent if layer in self._dead else silent
         self.pictures += len(trace)

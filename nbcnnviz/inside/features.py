@@ -11,7 +11,8 @@ from typing import Final, Literal, get_args
 import torch
 from torch import Tensor
 
-from nbcnnviz.core.errors import FilterRangeError, MethodNotApplicableError, UnknownOptionError
+from nbcnnviz.core.errors import FilterRangeError, UnknownOptionError
+from nbcnnviz.core.grids import arranged
 from nbcnnviz.core.targets import TargetLike
 from nbcnnviz.core.trace import Trace
 
@@ -82,7 +83,7 @@ def feature_maps(trace: Trace, layer: str, picture: int = 0) -> FeatureMaps:
     Raises
     ------
     MethodNotApplicableError
-        If the layer returns neither maps nor a vector: a sequence of tokens, say.
+        If the layer returns neither maps nor a vector.
     UnknownLayerError
         If no such layer was kept, or it returns no real numbers.
     FilterRangeError
@@ -171,14 +172,7 @@ def strongest(trace: Trace, layer: str, channel: int, picture: int = 0) -> Place
 
 def filters_first(trace: Trace, layer: str, values: Tensor, picture: int) -> Tensor:
     """One picture's values of a layer, its output or its gradient, as (F, h, w)."""
-    if values.ndim not in (2, 4):
-        raise MethodNotApplicableError(
-            f"Layer {layer!r} returns shape {tuple(values.shape)}, neither maps, (N, C, h, w), nor a vector, (N, C): "
-            f"choose another, such as {trace.network.last_maps!r}."
-        )
     if not -len(values) <= picture < len(values):
         raise FilterRangeError(f"The batch has {len(values)} pictures, 0 to {len(values) - 1}: there is no {picture}.")
-    one = values[picture]
-    if one.ndim == 1:
-        return one[:, None, None]
-    return one.permute(2, 0, 1) if trace.network.is_channels_last(layer) else one
+    one = arranged(trace.network, layer, values, trace.size)[picture]
+    return one[:, None, None] if one.ndim == 1 else one

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
+from nbcnnviz.core.grids import Layout
 from nbcnnviz.core.rules import Rule
 from nbcnnviz.core.targets import channel_of
 from nbcnnviz.core.trace import Trace
@@ -166,7 +167,7 @@ def _switches(trace: Trace, pool: Any, arrived: Tensor, picture: int) -> Switche
     channels, strengths = channels[order], strengths[order]
     flat = pool._saved_result1[picture][channels, *(place[order] for place in out)]
     rows, columns = flat // width, flat % width
-    fields = fields_at(trace, (below, number), shape)
+    fields = fields_at(trace, (below, number), shape, Layout("first"))
     ends = (fields.unclipped_rows[:, ::2], fields.unclipped_columns[:, 1::2])
     middles = [
         torch.from_numpy(((first_and_last.sum(1) - 1) / 2).clip(0, size - 1)).to(flat.device, torch.float32)

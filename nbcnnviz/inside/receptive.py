@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from torch.autograd.graph import Node
 
-from nbcnnviz.core.errors import FilterRangeError, GradientError, MethodNotApplicableError
+from nbcnnviz.core.errors import FilterRangeError, GradientError
+from nbcnnviz.core.grids import Layout, no_maps
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.inside.axes import Axis, Dims, Edge, Ints, solid, whole
+from nbcnnviz.inside.axes import Axis, Dim, Dims, Edge, Ints, only, solid, whole
 from nbcnnviz.inside.footprint import footprints
 
 
@@ -117,7 +118,7 @@ def receptive_fields(trace: Trace, layer: str) -> ReceptiveFields:
     Raises
     ------
     MethodNotApplicableError
-        If the layer returns neither maps nor a vector.
+        If the layer returns neither maps nor a vector, or its maps are laid out by a function of the user's.
     GradientError
         If the layer does not depend on the input, or the trace was made for gradients from a layer on.
     UnknownLayerError
@@ -125,22 +126,24 @@ def receptive_fields(trace: Trace, layer: str) -> ReceptiveFields:
     """
     activation = trace._activation(layer)
     shape = tuple(activation.output.shape)
-    if len(shape) not in (2, 4):
-        raise MethodNotApplicableError(
-            f"Layer {layer!r} returns shape {shape}: units with a receptive field need maps, (N, C, h, w), or a vector."
-        )
+    layout = trace.network.layout(layer, trace.size) if len(shape) > 2 else None
+    if len(shape) > 2 and (layout is None or layout.reshape is not None or not layout.fits(shape[1:])):
+        raise no_maps(trace.network, layer, shape)
     trace._source("input")
     if activation.edge is None:
         raise GradientError(f"Layer {layer!r} does not depend on the input.")
-    first = 1 if trace.network.is_channels_last(layer) else 2
-    return fields_at(trace, (activation.edge.node, activation.edge.output_nr), shape, first)
+    return fields_at(trace, (activation.edge.node, activation.edge.output_nr), shape, layout)
 
 
-def fields_at(trace: Trace, edge: Edge, shape: tuple[int, ...], first: int = 2) -> ReceptiveFields:
-    """As `receptive_fields`, of a tensor (N, C, h, w) at any edge of the graph; its places begin at dimension ``first``."""
-    questions = _Questions(*(shape[first : first + 2] if len(shape) == 4 else (1, 1)))
+def fields_at(trace: Trace, edge: Edge, shape: tuple[int, ...], layout: Layout | None) -> ReceptiveFields:
+    """As `receptive_fields`, of a tensor of this shape and layout at any edge of the graph; None for one without places."""
+    questions = _Questions(*((1, 1) if layout is None else layout.places(shape[1:])))
     dims: Dims = [(whole(size, questions.count),) for size in shape]
-    if len(shape) == 4:
+    if layout is not None and layout.of_tokens:
+        at = 1 if layout.kind == "tokens" else 2
+        dims[at] = _sequence(questions, shape[at], layout.apart[0])
+    elif layout is not None:
+        first = 1 if layout.kind == "last" else 2
         dims[first : first + 2] = [(questions.rows,), (questions.columns,)]
     found = next((d for (n, _), d in footprints(edge, dims, questions.count).items() if _is_input(n, trace)), None)
     if found is None:
@@ -176,6 +179,17 @@ class _Questions:
         needed[own] = np.eye(size + 1, size, dtype=bool)
         axis.low[own] = axis.high[own] = np.arange(size + 1)
         return Axis(size, needed, axis.low, axis.high)
+
+
+def _sequence(questions: _Questions, length: int, before: int) -> Dim:
+    """What is needed of a sequence of tokens, of which so many come before those on the grid."""
+    grid = questions.rows, questions.columns
+    if questions.rows.size * questions.columns.size == length:
+        return grid
+    needed = np.zeros((questions.count, length), bool)
+    on_grid = solid(grid)
+    needed[:, before : before + on_grid.size] = True if on_grid.needed is None else on_grid.needed
+    return (only(whole(length, questions.count), needed),)
 
 
 def _is_input(node: Node, trace: Trace) -> bool:

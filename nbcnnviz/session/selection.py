@@ -21,6 +21,7 @@ from nbcnnviz.core.errors import (
     UnknownClassError,
     UnknownMethodError,
 )
+from nbcnnviz.core.grids import no_maps
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.targets import Channel, ClassScore, Target, Unit
 from nbcnnviz.session.snapshot import Snapshot, crop_box
@@ -207,6 +208,8 @@ class Selection(t.HasTraits):
         if self.layer is None:
             raise MethodNotApplicableError("This network has no layer with maps: name a layer before a filter of it.")
         filters = self.network.layers[self.layer].filters
+        if not filters:
+            raise no_maps(self.network, self.layer)
         if not 0 <= proposal.value < filters:
             raise FilterRangeError(
                 f"Layer {self.layer!r} has filters 0 to {filters - 1}: there is no {proposal.value}."
@@ -221,12 +224,12 @@ class Selection(t.HasTraits):
             raise MethodNotApplicableError(
                 "A unit is a place on the map of a filter: choose a layer and a filter first."
             )
-        layer = self.network.layers[self.layer]
-        if len(layer.shape) != 3:
+        places = self.network.layers[self.layer].places
+        if places is None:
             raise MethodNotApplicableError(
                 f"Layer {self.layer!r} returns no maps: there is no place on them to choose."
             )
-        height, width = layer.shape[:2] if layer.channels_last else layer.shape[1:]
+        height, width = places
         row, column = proposal.value
         if not (0 <= row < height and 0 <= column < width):
             raise FilterRangeError(

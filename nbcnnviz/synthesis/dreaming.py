@@ -124,11 +124,12 @@ def _continued(before: Provenance | None, now: Provenance, steps: int) -> Proven
 def middle(net: Network) -> str:
     """A layer in the middle of the network: the outermost one whose maps are a tenth or so of the input's size."""
     height = net.input_shape[1]
-    names = [n for n, layer in net.layers.items() if layer.spatial and "Pool" not in layer.kind]
+    rows = {n: layer.places[0] for n, layer in net.layers.items() if layer.spatial and layer.places}
+    names = [n for n in rows if "Pool" not in net.layers[n].kind]
     if not names:
         raise MethodNotApplicableError(f"{net.name} has no layer that returns maps: name a layer.")
-    nearest = min(abs(math.log(net.layers[n].shape[1] / height * 12)) for n in names)
-    there = [n for n in names if abs(math.log(net.layers[n].shape[1] / height * 12)) == nearest]
+    nearest = min(abs(math.log(rows[n] / height * 12)) for n in names)
+    there = [n for n in names if abs(math.log(rows[n] / height * 12)) == nearest]
     least = min(n.count(".") for n in there)
     return [n for n in there if n.count(".") == least][-1]
 

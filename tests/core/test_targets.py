@@ -139,19 +139,30 @@ def test_what_does_not_exist_is_named(trace: nv.Trace, target, error, message: s
         trace.gradient(target)
 
 
+class Tokens(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.fc = nn.Conv2d(3, 6, 4, stride=4), nn.LayerNorm(6), nn.Linear(6, 2)
+        self.pairs = nn.Identity()
+
+    def forward(self, x):
+        tokens = self.norm(self.conv(x).flatten(2).transpose(1, 2))
+        return self.fc(self.pairs(tokens.softmax(1).transpose(1, 2) @ tokens).mean(1))
+
+
 def test_a_layer_without_channels_is_an_error() -> None:
-    class Tokens(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.norm, self.fc = nn.Conv2d(3, 6, 4, stride=4), nn.LayerNorm(6), nn.Linear(6, 2)
-
-        def forward(self, x):
-            return self.fc(self.norm(self.conv(x).flatten(2).transpose(1, 2)).mean(1))
-
     trace = nv.Network(Tokens().eval(), size=8).trace(torch.randn(1, 3, 8, 8))
-    with pytest.raises(nv.MethodNotApplicableError, match="has no channels"):
-        trace.gradient(nv.Channel("norm", 0))
-    assert trace.gradient(nv.LayerEnergy("norm")).shape == (1, 3, 8, 8)
+    assert trace["pairs"].shape == (1, 6, 6)
+    with pytest.raises(nv.MethodNotApplicableError, match=r"not maps .* such as 'norm'"):
+        trace.gradient(nv.Channel("pairs", 0))
+    assert trace.gradient(nv.LayerEnergy("pairs")).shape == (1, 3, 8, 8)
+
+
+def test_channels_and_units_of_tokens_are_those_of_their_grid() -> None:
+    trace = nv.Network(Tokens().eval(), size=8).trace(torch.randn(2, 3, 8, 8))
+    tokens = trace["norm"]
+    assert value(nv.Channel("norm", 5), trace) == pytest.approx(tokens[:, :, 5].mean(1).sum().item(), rel=1e-5)
+    assert value(nv.Unit("norm", 2, 1, 0), trace) == pytest.approx(tokens[:, 2, 2].sum().item(), rel=1e-5)
 
 
 def test_imagenets_dog_and_garment_are_told_apart_by_a_capital(bundled: nv.Network) -> None:

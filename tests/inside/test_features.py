@@ -137,13 +137,19 @@ def test_values_that_overflow_a_sum_are_not_taken_for_infinite() -> None:
 
 
 def test_what_has_no_maps_is_a_clear_sentence(trace: nv.Trace) -> None:
-    vit = nv.Network(torchvision.models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=4).eval(), size=32)
-    tokens = vit.trace(torch.randn(1, 3, 32, 32))
+    class Pairs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.pairs, self.fc = nn.Conv2d(3, 6, 4, stride=4), nn.Identity(), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = self.conv(x).flatten(2)
+            return self.fc(self.pairs(tokens @ tokens.transpose(1, 2)).mean(1))
+
+    pairs = nv.Network(Pairs().eval(), size=8).trace(torch.randn(1, 3, 8, 8))
     for ask in (feature_maps, ranking):
-        with pytest.raises(
-            nv.MethodNotApplicableError, match=r"returns shape \(1, 17, 16\), neither maps.* nor a vector"
-        ):
-            ask(tokens, "encoder")
+        with pytest.raises(nv.MethodNotApplicableError, match=r"returns shape \(1, 6, 6\), not maps .* such as 'conv'"):
+            ask(pairs, "pairs")
         with pytest.raises(nv.UnknownLayerError, match="'44'"):
             ask(trace, "44")
     with pytest.raises(nv.FilterRangeError, match="has 2 pictures, 0 to 1: there is no 2"):
