@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from nbcnnviz.attribution import Attribution, Method, attribute, method, methods
 from nbcnnviz.core.errors import (
     ArgumentTypeError,
@@ -151,6 +153,8 @@ def __getattr__(name: str) -> object:
         from nbcnnviz import explorer
 
         return getattr(explorer, name)
+    if name == "metrics":
+        return importlib.import_module("nbcnnviz.metrics")
     raise AttributeError(f"module 'nbcnnviz' has no attribute {name!r}")
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+import nbcnnviz as nv
 
 
 def classic(channels: int = 3, classes: int = 5) -> nn.Sequential:
@@ -136,3 +139,10 @@ class BatchCentred(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x - x.mean((0, 2, 3), keepdim=True)
+
+
+def few(method: str) -> dict[str, Any]:
+    """Options with which a method of many passes takes few: its numbers then mean little, and all else is tested."""
+    less: dict[str, Any] = {"masks": 6, "samples": 3, "steps": 4, "channels": 4, "window": 12, "stride": 12}
+    less |= {"baseline": "mean"}  # what black is, is not known of every number of channels
+    return {name: less[name] for name in nv.methods()[method].options if name in less}

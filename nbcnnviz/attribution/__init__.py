@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from nbcnnviz.attribution import cams, gradient_cams, gradients, paths  # their methods enter the register
+from nbcnnviz.attribution import (  # their methods enter the register
+    cams,
+    gradient_cams,
+    gradients,
+    masked_cams,
+    paths,
+    perturbation,
+)
 from nbcnnviz.attribution.method import Method, checked_options, find, method, methods
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.core.errors import ArgumentTypeError, MethodNotApplicableError
@@ -138,7 +145,9 @@ __all__ = [
     "checked_options",
     "gradient_cams",
     "gradients",
+    "masked_cams",
     "method",
     "methods",
     "paths",
+    "perturbation",
 ]

@@ -25,7 +25,7 @@ def cam(trace: Trace, target: Target, layer: str) -> Frames:
         raise MethodNotApplicableError(
             "CAM explains a class, by the weights of its score: choose a class, or Grad-CAM."
         )
-    maps, weight = trace.maps(layer), _head(trace, layer)
+    maps, weight = trace.maps(layer), head_weight(trace, layer)
     classes = weight[list(target.indices(trace))]
     yield Attribution(weighted_sum(maps, classes).relu(), target, layer, trace)
 
@@ -57,7 +57,7 @@ def weighted_sum(maps: Tensor, weights: Tensor) -> Tensor:
     return summed
 
 
-def _head(trace: Trace, layer: str) -> Tensor:
+def head_weight(trace: Trace, layer: str) -> Tensor:
     """The weight (classes, C) of the layer that makes the class scores from the average of a layer's maps.
 
     It is linear, or a convolution of one place. Which one, if any, is a matter of numbers, whatever is computed between

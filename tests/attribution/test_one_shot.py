@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models import get_model
 
 import nbcnnviz as nv
-from tests.toys import Branching, Reused, Stateful, classic
+from tests.toys import Branching, Reused, Stateful, classic, few
 from tests.untouched import photograph
 
 ZOO = ("resnet18", "vgg11", "squeezenet1_1", "mobilenet_v2", "densenet121", "googlenet")
@@ -23,8 +23,8 @@ def zoo_network(request):
 @pytest.mark.parametrize("method", [name for name in nv.methods() if name != "cam"])
 def test_the_map_is_that_of_a_whole_trace(zoo_network, method):
     x = torch.randn(1, 3, 96, 96)
-    short = nv.attribute(zoo_network, x, method=method, target=7)
-    whole = nv.attribute(zoo_network.trace(x), method=method, target=7)
+    short = nv.attribute(zoo_network, x, method=method, target=7, **few(method))
+    whole = nv.attribute(zoo_network.trace(x), method=method, target=7, **few(method))
     assert torch.equal(short.values, whole.values)
     assert (short.layer, short.rectifiers) == (whole.layer, whole.rectifiers)
 

@@ -49,8 +49,9 @@ def test_the_result_is_what_the_selection_asks_for(explore, toy: nv.Network) -> 
     assert same(answers(ex), nv.attribute(trace, method="grad_cam"))
     for method in nv.methods():
         ex.selection.method = method
+        ex.selection.options = toys.few(method)
         ex.selection.target = "bee"
-        assert same(answers(ex), nv.attribute(trace, method=method, target=1))
+        assert same(answers(ex), nv.attribute(trace, method=method, target=1, **toys.few(method)))
     ex.selection.layer, ex.selection.filter = "0", 3
     ex.selection.method = "saliency"
     assert same(answers(ex), nv.attribute(trace, method="saliency", target=nv.Channel("0", 3)))

@@ -1,0 +1,190 @@
+"""Class activation maps without gradients: what the score does as a layer's maps are shown, taken away or kept alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nbcnnviz.attribution.cams import head_weight, weighted_sum
+from nbcnnviz.attribution.method import Frames, method
+from nbcnnviz.attribution.result import Attribution
+from nbcnnviz.attribution.sampling import batch_size, batches
+from nbcnnviz.core.errors import MethodNotApplicableError
+from nbcnnviz.core.options import option
+from nbcnnviz.core.targets import ClassScore, Target
+from nbcnnviz.core.trace import Trace
+from nbcnnviz.render import upscaled
+
+
+@method(
+    "Score-CAM", family="cams", needs_layer=True, cost="channels x F",
+    passes=lambda options, trace: float(options["channels"] or 512) * len(trace),
+)  # fmt: skip
+def score_cam(
+    trace: Trace,
+    target: Target,
+    layer: str,
+    *,
+    channels: int | None = option(
+        None, low=1, high=65536, kind="int", help="Only so many channels, those of the largest variance; none: all."
+    ),
+    batch: int | None = option(
+        None, low=1, high=4096, kind="int", help="Masked pictures a pass; none: as memory allows."
+    ),
+) -> Frames:
+    """relu(sum_k w_k A_k), w the softmax over k of the score of the picture masked by A_k, scaled up, from 0 to 1.
+
+    Wang et al. 2020, equations 3 to 5. With fewer ``channels`` it is their quick form: those whose maps vary most. A
+    frame has the channels tried so far.
+    """
+    maps, x = trace.maps(layer), trace.input.detach()
+    n, count = maps.shape[:2]
+    order = maps.flatten(2).var(2, unbiased=False).argsort(dim=1, descending=True, stable=True)
+    tried = min(count, channels or count)
+    score = trace.network.scorer(target if not _alone(target) else None)
+    scores = torch.full((n, count), -torch.inf, dtype=torch.float64)
+
+    def run(begin: int, end: int) -> Tensor:
+        found = []
+        for i in range(n):
+            masks = upscaled(maps[i : i + 1, order[i, begin:end]], trace.size)[0]
+            low, high = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
+            span = high - low
+            masks = torch.where(span > 0, (masks - low) / span.clamp_min(1e-12), torch.zeros_like(masks))
+            given = score(x[i] * masks[:, None])
+            found.append(given if not _alone(target) else _class_of(given, target, trace, i))
+        return torch.stack(found).double().cpu()
+
+    size = batch_size(trace.network, graph=False, batch=batch)
+    for done, found in batches(tried, size, run):
+        places = order[:, done - found.shape[1] : done].cpu()
+        scores.scatter_(1, places, found)
+        weights = scores.softmax(1).to(maps)
+        yield Attribution(weighted_sum(maps, weights).relu(), target, layer, trace, step=done, steps=tried)
+
+
+@method(
+    "Ablation-CAM", family="cams", needs_layer=True, cost="channels x F from the layer",
+    passes=lambda options, trace: 1.0,
+)  # fmt: skip
+def ablation_cam(
+    trace: Trace,
+    target: Target,
+    layer: str,
+    *,
+    batch: int | None = option(None, low=1, high=4096, kind="int", help="Channels a pass; none: as memory allows."),
+) -> Frames:
+    """relu(sum_k w_k A_k), w_k = (y - y_k) / y: how much the score drops without channel k (Desai & Ramaswamy 2020, eq. 3).
+
+    Where the scores are one linear layer over the maps' average, in closed form: y - y_k = W[c,k] mean(A_k). Elsewhere
+    the network runs from the layer on.
+
+    A score y of nearly zero cannot be a measure, and is refused.
+    """
+    maps = trace.maps(layer)
+    n, count = maps.shape[:2]
+    y = _score_of(trace, target).double().cpu()
+    if bool((y.abs() <= 1e-6 * trace.scores.detach().abs().amax().cpu().clamp_min(1e-12)).any()):
+        raise MethodNotApplicableError(
+            "Ablation-CAM measures each drop by the score itself, which is nearly zero here: choose another class, or "
+            "Score-CAM."
+        )
+    drops = torch.zeros(n, count, dtype=torch.float64)
+    closed = _closed_form(trace, target, layer)
+    if closed is not None:
+        weights = (closed.double().cpu() / y[:, None]).to(maps)
+        yield Attribution(weighted_sum(maps, weights).relu(), target, layer, trace)
+        return
+    ways = [_from_layer(trace, target, layer, i) for i in range(n)]
+
+    def run(begin: int, end: int) -> Tensor:
+        found = []
+        for i in range(n):
+            stack = maps[i : i + 1].repeat(end - begin, 1, 1, 1)
+            stack[torch.arange(end - begin), torch.arange(begin, end)] = 0
+            found.append(y[i] - ways[i](stack).double().cpu())
+        return torch.stack(found)
+
+    size = 4 * batch_size(trace.network, graph=False, batch=batch) if batch is None else batch
+    for done, found in batches(count, size, run):
+        drops[:, done - found.shape[1] : done] = found
+        weights = (drops / y[:, None]).to(maps)
+        yield Attribution(weighted_sum(maps, weights).relu(), target, layer, trace, step=done, steps=count)
+
+
+@method(
+    "Recipro-CAM", family="cams", needs_layer=True, cost="places x F from the layer",
+    passes=lambda options, trace: 1.0,
+)  # fmt: skip
+def recipro_cam(
+    trace: Trace,
+    target: Target,
+    layer: str,
+    *,
+    batch: int | None = option(None, low=1, high=4096, kind="int", help="Places a pass; none: as memory allows."),
+) -> Frames:
+    """The class's probability when the layer's maps are kept at one place and are zero elsewhere (Byun & Lee 2022).
+
+    "Kept" by a window of 3 x 3 of a Gaussian, a quarter of the maps at the place itself (arXiv 2209.14074, equation 4);
+    the network runs from the layer on. Of another target than a class it is the score.
+    """
+    maps = trace.maps(layer)
+    n, _, height, width = maps.shape
+    places = height * width
+    windows = torch.zeros(places, 1, height + 2, width + 2).to(maps)
+    kernel = torch.tensor([1.0, 2.0, 1.0]).outer(torch.tensor([1.0, 2.0, 1.0])).to(maps) / 16
+    for at in range(places):
+        row, column = divmod(at, width)
+        windows[at, 0, row : row + 3, column : column + 3] = kernel
+    windows = windows[..., 1:-1, 1:-1]
+    ways = [_from_layer(trace, None if _alone(target) else target, layer, i) for i in range(n)]
+    values = torch.zeros(n, places, dtype=torch.float64)
+
+    def run(begin: int, end: int) -> Tensor:
+        found = []
+        for i in range(n):
+            given = ways[i](maps[i : i + 1] * windows[begin:end])
+            if _alone(target):
+                probabilities = trace.network.head.probabilities(given.float())
+                given = probabilities[:, target.indices(trace)[i]]  # type: ignore[attr-defined]
+            found.append(given.double().cpu())
+        return torch.stack(found)
+
+    size = 4 * batch_size(trace.network, graph=False, batch=batch) if batch is None else batch
+    for done, found in batches(places, size, run):
+        values[:, done - found.shape[1] : done] = found
+        shown = values.to(maps).view(n, 1, height, width)
+        yield Attribution(shown.clone(), target, layer, trace, step=done, steps=places)
+
+
+def _alone(target: Target) -> bool:
+    """Whether the target is the score of a class, which all scores of a pass hold."""
+    return isinstance(target, ClassScore)
+
+
+def _class_of(scores: Tensor, target: Target, trace: Trace, picture: int) -> Tensor:
+    """The class's score, (B,), of scores (B, K)."""
+    assert isinstance(target, ClassScore)
+    return trace.network.head.class_scores(scores)[:, target.indices(trace)[picture]]
+
+
+def _score_of(trace: Trace, target: Target) -> Tensor:
+    return target(trace).detach()
+
+
+def _from_layer(trace: Trace, target: Target | None, layer: str, picture: int):  # type: ignore[no-untyped-def]
+    """The scores of a stack of the layer's maps, for one picture of the trace."""
+    if isinstance(target, ClassScore):
+        target = ClassScore(target.indices(trace)[picture])
+    return trace.network.scorer(target, replace=layer, picture=trace.input[picture : picture + 1].detach())
+
+
+def _closed_form(trace: Trace, target: Target, layer: str) -> Tensor | None:
+    """What each channel adds to the score, (N, C), where the head is linear in the maps' average; else None."""
+    if not isinstance(target, ClassScore):
+        return None
+    try:
+        weight = head_weight(trace, layer)
+    except MethodNotApplicableError:
+        return None
+    return weight[list(target.indices(trace))] * trace.maps(layer).mean((2, 3))

@@ -1,0 +1,254 @@
+"""What a class's probability does as the picture is built up, or taken apart, in the order that a map gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nbcnnviz.attribution import Attribution
+from nbcnnviz.core.errors import UnknownOptionError
+from nbcnnviz.core.preprocess import blurred
+from nbcnnviz.core.targets import ClassScore
+from nbcnnviz.core.trace import Trace
+from nbcnnviz.metrics.imputation import imputed
+from nbcnnviz.metrics.score import map_of
+from nbcnnviz.render import upscaled
+
+_BATCH = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A curve of the target over the share of pixels shown or taken away.
+
+    Attributes
+    ----------
+    name : str
+        Of the metric.
+    shares : numpy.ndarray
+        The share of the pixels inserted or removed, (n,), in [0, 1].
+    values : numpy.ndarray
+        The probability of the class, or the score of another target, at each, (n,).
+    auc : float
+        The area under the curve by the trapezoidal rule, over the range of ``shares``: the curve's mean height.
+    chance : float or None
+        The area for random maps as coarse as this one, on average; None if none was tried.
+    higher_is_better : bool
+        How to read ``auc``.
+    meaning : str
+        What it says, in a sentence.
+    """
+
+    name: str
+    shares: np.ndarray
+    values: np.ndarray
+    auc: float
+    chance: float | None
+    higher_is_better: bool
+    meaning: str
+
+    def __float__(self) -> float:
+        return self.auc
+
+    def __repr__(self) -> str:
+        chance = "" if self.chance is None else f", random maps {self.chance:.3g}"
+        better = "higher" if self.higher_is_better else "lower"
+        return f"<{self.name}: area {self.auc:.3g}{chance}; {better} is better>"
+
+
+def insertion(
+    trace: Trace,
+    result: Attribution,
+    *,
+    picture: int = 0,
+    steps: int = 50,
+    random_maps: int = 3,
+    seed: int = 0,
+) -> Curve:
+    """The class's probability as pixels are put into the blurred picture, the map's strongest first (Petsiuk et al. 2018).
+
+    Parameters
+    ----------
+    trace
+        The trace of the picture, whose network is asked.
+    result
+        The map to be judged, of the trace's picture; its target is what is measured: the probability of a class, the
+        score of any other target.
+    picture
+        Which of the batch.
+    steps
+        How many steps from the blurred picture to the whole one. Default: 50.
+    random_maps
+        How many random maps as coarse as this one are measured for ``chance``; 0 for none. Default: 3.
+    seed
+        Of the random maps.
+
+    Returns
+    -------
+    Curve
+        ``steps + 1`` points.
+
+    Raises
+    ------
+    MethodNotApplicableError
+        If the map holds NaN.
+    """
+    x = trace.input[picture].detach()
+    return _curve("insertion", trace, result, picture, steps, random_maps, seed, blurred(x[None])[0], x)
+
+
+def deletion(
+    trace: Trace,
+    result: Attribution,
+    *,
+    picture: int = 0,
+    steps: int = 50,
+    random_maps: int = 3,
+    seed: int = 0,
+) -> Curve:
+    """The class's probability as pixels give way to the picture's mean colour, the strongest first (Petsiuk et al. 2018).
+
+    Parameters, result and errors are those of `insertion`; here a small area speaks for the map.
+    """
+    x = trace.input[picture].detach()
+    mean = x.mean((1, 2), keepdim=True).expand_as(x)
+    return _curve("deletion", trace, result, picture, steps, random_maps, seed, x, mean)
+
+
+def road(
+    trace: Trace,
+    result: Attribution,
+    *,
+    picture: int = 0,
+    shares: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    noise: float = 0.01,
+    random_maps: int = 1,
+    seed: int = 0,
+) -> Curve:
+    """ROAD: as `deletion`, with the pixels filled in from those around them, so that no edge shows (Rong et al. 2022).
+
+    Parameters
+    ----------
+    shares
+        The shares of the pixels taken away, strongest first, each in (0, 1).
+    noise
+        The standard deviation of what is added to the pixels filled in, in the units of the input. Default: 0.01.
+    random_maps
+        As for `insertion`. Default: 1; each costs as much as the map itself.
+
+    It rewards smooth maps: what is spread out is harder to fill in (arXiv 2304.13836). Read it beside others.
+    """
+    if not shares or any(not 0 < share < 1 for share in shares) or list(shares) != sorted(shares):
+        raise UnknownOptionError(shares, (), "shares are numbers between 0 and 1, in ascending order.")
+    x = trace.input[picture].detach()
+    measure = _measure(trace, result, picture)
+
+    def values_of(values: Tensor) -> np.ndarray:
+        order, generator = _order(values), torch.Generator().manual_seed(seed)
+        return measure(imputed(x, _first(order, round(share * order.numel()), x), noise, generator) for share in shares)
+
+    own = values_of(map_of(result, picture))
+    others = [values_of(m) for m in _random(result, random_maps, seed)]
+    return Curve(
+        "ROAD",
+        np.array(shares),
+        own,
+        _area(np.array(shares), own),
+        float(np.mean([_area(np.array(shares), other) for other in others])) if others else None,
+        False,
+        "The class's probability without the pixels that the map calls most important, filled in from those around "
+        "them: low where they mattered.",
+    )
+
+
+def _curve(
+    name: str,
+    trace: Trace,
+    result: Attribution,
+    picture: int,
+    steps: int,
+    random_maps: int,
+    seed: int,
+    before: Tensor,
+    after: Tensor,
+) -> Curve:
+    """The curve on the way from one picture (C, H, W) to another, pixel by pixel."""
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise UnknownOptionError(steps, (), "steps is a whole number, 1 or more.")
+    shares = np.linspace(0, 1, steps + 1)
+    measure = _measure(trace, result, picture)
+
+    def values_of(values: Tensor) -> np.ndarray:
+        order = _order(values)
+        return measure(
+            torch.where(_first(order, round(share * order.numel()), before), after, before) for share in shares
+        )
+
+    own = values_of(map_of(result, picture))
+    others = [values_of(m) for m in _random(result, random_maps, seed)]
+    up = name == "insertion"
+    return Curve(
+        name,
+        shares,
+        own,
+        _area(shares, own),
+        float(np.mean([_area(shares, other) for other in others])) if others else None,
+        up,
+        "The class's probability as the pixels that the map calls most important are "
+        + ("shown first: high where they suffice." if up else "taken away first: low where they mattered."),
+    )
+
+
+def _measure(trace: Trace, result: Attribution, picture: int) -> Callable[[Iterator[Tensor]], np.ndarray]:
+    """What measures the target in pictures (C, H, W), one after the other: a class's probability, or else the score."""
+    network, target = trace.network, result.target
+    index = None
+    if isinstance(target, ClassScore):
+        index = target.indices(trace)[picture]
+    score = network.scorer(None if index is not None else target)
+
+    def measure(pictures: Iterator[Tensor]) -> np.ndarray:
+        found, batch = [], []
+        for x in pictures:
+            batch.append(x)
+            if len(batch) == _BATCH:
+                found.append(score(torch.stack(batch)))
+                batch = []
+        if batch:
+            found.append(score(torch.stack(batch)))
+        values = torch.cat([f if index is None else network.head.probabilities(f.float())[:, index] for f in found])
+        return values.float().cpu().numpy().astype(np.float64)
+
+    return measure
+
+
+def _order(values: Tensor) -> Tensor:
+    """Places of a map (H, W), the strongest first; of equals, the upper left."""
+    return values.flatten().argsort(dim=0, descending=True, stable=True)
+
+
+def _first(order: Tensor, count: int, x: Tensor) -> Tensor:
+    """A mask (H, W) of the first ``count`` places."""
+    mask = torch.zeros(order.numel(), dtype=torch.bool, device=x.device)
+    mask[order[:count].to(x.device)] = True
+    return mask.view(x.shape[1:])
+
+
+def _random(result: Attribution, count: int, seed: int) -> Iterator[Tensor]:
+    """Random maps (H, W), as coarse as a result."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(count):
+        values = torch.rand(1, 1, *result.values.shape[2:], generator=generator)
+        yield upscaled(values, result.trace.size)[0, 0]
+
+
+def _area(shares: np.ndarray, values: np.ndarray) -> float:
+    """The mean height of a curve, by the trapezoidal rule."""
+    if len(shares) == 1:
+        return float(values[0])
+    widths = np.diff(shares)
+    return float((widths * (values[1:] + values[:-1]) / 2).sum() / widths.sum())

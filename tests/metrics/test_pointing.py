@@ -1,0 +1,96 @@
+"""The pointing game and its mosaics, on maps whose answer is plain."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import nbcnnviz as nv
+from nbcnnviz.attribution import Attribution
+from nbcnnviz.core.targets import as_target
+from nbcnnviz.metrics import grid_pointing, mosaic, pointing
+from tests import toys
+
+
+@pytest.fixture(scope="module")
+def net() -> nv.Network:
+    torch.manual_seed(0)
+    return nv.Network(toys.classic(), size=40)
+
+
+@pytest.fixture(scope="module")
+def trace(net: nv.Network) -> nv.Trace:
+    return net.trace(torch.randn(1, 3, 40, 40))
+
+
+def peak(trace: nv.Trace, *places: tuple[int, int, float]) -> Attribution:
+    values = torch.zeros(1, 1, *trace.size)
+    for y, x, value in places:
+        values[0, 0, y, x] = value
+    return Attribution(values, as_target(0, trace), "input", trace)
+
+
+@pytest.mark.parametrize(
+    ("place", "hit"), [((12, 20), 1), ((24, 20), 1), ((25, 20), 0), ((10, 9), 0), ((14, 15), 1), ((23, 34), 0)]
+)
+def test_a_hit_is_within_the_tolerance(trace, place, hit) -> None:
+    # The box's pixels are rows 10 to 19, columns 15 to 24; five pixels more count.
+    score = pointing(peak(trace, (*place, 1.0)), (15, 10, 25, 20), tolerance=5)
+    assert score.value == hit
+    assert score.details["place"] == place
+
+
+def test_chance_is_the_share_of_what_counts(trace) -> None:
+    assert pointing(peak(trace, (0, 0, 1)), (0, 0, 20, 10), tolerance=0).chance == pytest.approx(200 / 1600)
+    wide = pointing(peak(trace, (0, 0, 1)), (0, 0, 20, 10), tolerance=3).chance
+    # three rows below, three columns beside, and a quarter of a disc of radius 3: 1 + 2 + 3 and the corner's own rule
+    corner = sum((dy * dy + dx * dx) <= 9 for dy in range(1, 4) for dx in range(1, 4))
+    assert wide == pytest.approx((200 + 3 * 20 + 3 * 10 + corner) / 1600)
+
+
+def test_the_share_inside_counts_positive_values_alone(trace) -> None:
+    score = pointing(peak(trace, (12, 20, 3.0), (0, 0, 1.0), (13, 20, -5.0)), (15, 10, 25, 20))
+    assert score.details["inside"] == pytest.approx(0.75)
+
+
+def test_a_mask_and_several_boxes_serve_as_well(trace) -> None:
+    mask = torch.zeros(40, 40, dtype=torch.bool)
+    mask[10:20, 15:25] = True
+    for where in (mask, mask.numpy(), [(15, 10, 25, 15), (15, 15, 25, 20)]):
+        assert pointing(peak(trace, (12, 20, 1.0)), where, tolerance=0).value == 1
+        assert pointing(peak(trace, (9, 20, 1.0)), where, tolerance=0).value == 0
+
+
+def test_a_flat_map_points_at_nothing(trace) -> None:
+    assert pointing(peak(trace), (0, 0, 40, 40)).value == 0
+
+
+def test_an_object_outside_is_refused(trace) -> None:
+    with pytest.raises(nv.ImageError, match="outside"):
+        pointing(peak(trace, (0, 0, 1)), (50, 50, 60, 60))
+    with pytest.raises(nv.ImageError, match="box"):
+        pointing(peak(trace, (0, 0, 1)), (1, 2, 3))
+
+
+def test_a_mosaic_holds_its_pictures_where_it_says(net) -> None:
+    pictures = [torch.randn(1, 3, 40, 40) for _ in range(4)]
+    tiles = mosaic(net, pictures)
+    assert tiles.input.shape == (1, 3, 80, 80)
+    for picture, (left, top, right, bottom) in zip(pictures, tiles.boxes, strict=True):
+        assert torch.equal(tiles.input[..., top:bottom, left:right], picture)
+    with torch.no_grad():
+        assert tiles.classes == tuple(net.module(torch.cat(pictures)).argmax(1).tolist())
+    with pytest.raises(nv.ImageError, match="rows"):
+        mosaic(net, pictures[:3])
+
+
+def test_grid_pointing_is_the_share_in_the_right_cell(net) -> None:
+    tiles = mosaic(net, [torch.randn(1, 3, 40, 40) for _ in range(4)])
+    trace = net.trace(tiles.input)
+    result = peak(trace, (50, 10, 3.0), (10, 10, 1.0), (10, 70, -4.0))
+    score = grid_pointing(result, tiles, 2)
+    assert score.value == pytest.approx(0.75)
+    assert score.chance == 0.25
+    assert grid_pointing(peak(trace, (0, 0, -1.0)), tiles, 0).value == 0
+    with pytest.raises(nv.MethodNotApplicableError, match="mosaic"):
+        grid_pointing(peak(net.trace(torch.randn(1, 3, 40, 40)), (0, 0, 1)), tiles, 0)
