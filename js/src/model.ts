@@ -64,6 +64,9 @@ export interface Status extends Front {
   step: number;
   steps: number;
   running: boolean;
+  /** Whether what runs can be paused, and is. */
+  pausable: boolean;
+  paused: boolean;
   error: string;
   /** Identifies the snapshot of the explorer that is saved in the notebook; "" if none is. */
   snapshot: string;

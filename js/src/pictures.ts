@@ -5,7 +5,7 @@ import { CanvasHost } from "./canvas";
 import { CHOICE_KEYS, Choice } from "./choice";
 import { h } from "./dom";
 import { bytes, follow, type Model, type Pictures } from "./model";
-import type { Figure } from "./save";
+import { type Figure, receiveFiles } from "./save";
 import { latest } from "./schedule";
 import { tools } from "./tools";
 
@@ -17,6 +17,7 @@ const SMALL = 96;
 export async function pictures(model: Model<Pictures>, el: HTMLElement, signal: AbortSignal): Promise<void> {
   const row = new Row(model, signal);
   el.append(row.element);
+  receiveFiles(model, () => {}, signal);
   await row.show();
 }
 

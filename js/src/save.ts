@@ -1,5 +1,7 @@
 // What is shown, as a file: composed as SVG, with the canvases as images in it; a PNG is that SVG, drawn.
 
+import type { Front, Model } from "./model";
+
 /** What a frame shows: pictures under their titles, in rows; a colour scale with its numbers. */
 export interface Figure {
   caption: string;
@@ -88,6 +90,21 @@ async function drawn(text: string, width: number, height: number): Promise<Blob 
   canvas.height = FINE * height;
   canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
   return new Promise((resolve) => canvas.toBlob(resolve));
+}
+
+/** Give each file that the kernel hands over to the reader, and say so. */
+export function receiveFiles(
+  model: Pick<Model<Front>, "on" | "off">,
+  received: (name: string) => void,
+  signal: AbortSignal,
+): void {
+  const answered = (message: { type: string; name: string }, buffers: DataView[]) => {
+    if (message.type !== "file") return;
+    download(new Blob([buffers[0] as unknown as BlobPart]), message.name);
+    received(message.name);
+  };
+  model.on("msg:custom", answered);
+  signal.addEventListener("abort", () => model.off("msg:custom", answered));
 }
 
 function download(blob: Blob, name: string): void {

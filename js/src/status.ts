@@ -10,7 +10,12 @@ import { observeVisibility } from "./visibility";
 
 export function status(model: Model<Status>, el: HTMLElement, signal: AbortSignal): void {
   const line = new StatusLine(model, signal);
-  follow(model, ["status", "step", "steps", "running", "error"], () => line.paint(), signal);
+  follow(
+    model,
+    ["status", "step", "steps", "running", "pausable", "paused", "error"],
+    () => line.paint(),
+    signal,
+  );
   keys(line.element, () => false, signal);
   onEscape(line.element, () => line.requestStop(), signal);
   acknowledge(line.element, () => model.send({ type: "here" }), signal);
@@ -33,11 +38,12 @@ export class StatusLine {
     { type: "button", title: "Stop what is being computed (Escape)" },
     "Stop",
   );
+  private readonly pause = h("button", { type: "button", title: "Pause, and go on" }, "Pause");
   private readonly error = h("div", { class: "nbv-error", role: "alert" });
   readonly element = h(
     "div",
     { class: "nbv-status" },
-    h("div", { class: "nbv-line" }, this.progress, this.stop, this.text),
+    h("div", { class: "nbv-line" }, this.progress, this.stop, this.pause, this.text),
     this.error,
   );
 
@@ -46,6 +52,7 @@ export class StatusLine {
     signal: AbortSignal,
   ) {
     this.stop.addEventListener("click", () => this.requestStop(), { signal });
+    this.pause.addEventListener("click", () => this.model.send({ type: "pause" }), { signal });
   }
 
   /** Ask for a stop, if there is something to be stopped. */
@@ -61,6 +68,8 @@ export class StatusLine {
     else this.progress.value = step;
     this.progress.classList.toggle("nbv-idle", !running);
     this.stop.disabled = !running;
+    this.pause.hidden = !this.model.get("pausable");
+    this.pause.textContent = this.model.get("paused") ? "Resume" : "Pause";
     this.text.textContent = this.model.get("status");
     const error = this.model.get("error");
     this.error.textContent = error;

@@ -2,8 +2,9 @@
 // the kernel, which answers with a message.
 import { h } from "./dom";
 import { follow, type Model, type Tools } from "./model";
+import { receiveFiles } from "./save";
 
-type Answer = { type: "code"; text: string } | { type: "file"; name: string };
+type Answer = { type: "code"; text: string };
 
 export function toolbar(model: Model<Tools>, el: HTMLElement, signal: AbortSignal): void {
   const undo = button("Undo", "Select what was selected before (Alt+Z)");
@@ -80,12 +81,8 @@ export function toolbar(model: Model<Tools>, el: HTMLElement, signal: AbortSigna
     clear = window.setTimeout(() => message.replaceChildren(), 4000);
   };
   signal.addEventListener("abort", () => clearTimeout(clear));
-  const answered = (answer: Answer, buffers: DataView[]) => {
+  const answered = (answer: Answer) => {
     if (answer.type === "code") void copied(answer.text);
-    if (answer.type === "file") {
-      download(answer.name, buffers[0]);
-      announce(`Saved ${answer.name}`);
-    }
   };
   const copied = async (code: string) => {
     try {
@@ -101,6 +98,7 @@ export function toolbar(model: Model<Tools>, el: HTMLElement, signal: AbortSigna
     }
   };
   model.on("msg:custom", answered);
+  receiveFiles(model, (name) => announce(`Saved ${name}`), signal);
   signal.addEventListener("abort", () => model.off("msg:custom", answered));
   follow(model, ["can_undo", "can_redo", "formats"], paint, signal);
   el.append(element);
@@ -117,11 +115,4 @@ function lead(explorer: Element, letter: string): boolean {
   const control = [...explorer.querySelectorAll<HTMLElement>(within)].find((one) => one.checkVisibility());
   control?.focus();
   return control !== undefined;
-}
-
-/** Hand bytes to the reader as a file. */
-function download(name: string, content: DataView): void {
-  const url = URL.createObjectURL(new Blob([content as unknown as BlobPart]));
-  h("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
 }

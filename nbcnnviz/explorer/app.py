@@ -1,15 +1,9 @@
-"""The explorer: a selection, its controls and panels, and the jobs that answer it."""
+"""The explorer: the layout of a session's controls and panels."""
 
 from __future__ import annotations
 
-import base64
-import contextvars
-import html
-import io
 import tempfile
-import threading
-import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
@@ -21,29 +15,25 @@ from IPython.display import publish_display_data
 from torch import nn
 
 from nbcnnviz.attribution import Attribution
-from nbcnnviz.core.bands import Bands
-from nbcnnviz.core.errors import MethodNotApplicableError, NbcnnvizError, StaleTraceError, UnknownNameError
+from nbcnnviz.core.errors import MethodNotApplicableError, NbcnnvizError, UnknownNameError
 from nbcnnviz.core.images import samples
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.outline import activity
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.controls import Controls
 from nbcnnviz.explorer.front import LayerMap, MapFrame, StatusLine, Tools, parts_of, receive_while_busy
-from nbcnnviz.explorer.panels import TABS, Act, ExplainPanel, Panel, PredictionsPanel, Request
+from nbcnnviz.explorer.output import picture_output
+from nbcnnviz.explorer.panels import TABS, Act, ExplainPanel, Panel, PredictionsPanel
 from nbcnnviz.explorer.pictures import Pictures
-from nbcnnviz.explorer.runner import FRAMES_A_SECOND, End, Runner
-from nbcnnviz.session.history import History
+from nbcnnviz.session import Selection, Session, Snapshot, Task, View
+from nbcnnviz.session.code import selection_code
 from nbcnnviz.session.messages import sentence
-from nbcnnviz.session.selection import Selection
-from nbcnnviz.session.tracing import Tracer
 from nbcnnviz.zoo import load_network
 
 PANELS = ("layers", *TABS, "predictions")
 
 _FIRST_PICTURE = 3.0
 """Seconds that the display of the widget may wait for the picture that is saved with it."""
-
-_Shown = tuple[Panel, Any]
 
 
 class UnknownPanelError(UnknownNameError):
@@ -59,11 +49,9 @@ class Explorer(w.VBox):
     ----------
     selection : Selection
         What is looked at; setting a trait of it is the same as using a control.
-    error : BaseException or None
-        What went wrong since the selection last changed.
+    session : Session
+        What is computed for it: the tasks, the history.
     """
-
-    error: BaseException | None
 
     def __init__(self, selection: Selection, panels: Sequence[str] = PANELS) -> None:
         panels = [panels] if isinstance(panels, str) else list(panels)
@@ -71,62 +59,53 @@ class Explorer(w.VBox):
             if name not in PANELS:
                 raise UnknownPanelError(name, PANELS, f"The panels are {', '.join(PANELS)}.")
         self.selection = selection
-        self.error = None
-        self._tracer = Tracer(self._let_go)
-        self._shown_trace: Trace | None = None
-        self._asking = threading.RLock()
-        self._put_off = False
-        self._publishing = threading.RLock()
-        self._began = 0.0
-        self._at_work: object | None = None  # a token of the job whose answer is awaited
+        self.session = session = Session(
+            selection, self._task_changed
+        )  # observes ahead of what shows it: that may fail
+        self._panels: dict[str, Panel] = {}
+        self._panel: str | None = None
+        self._names = [name for name in TABS if name in panels]
 
-        selection.observe(self._selected, t.All)  # ahead of what shows it: of those, one may fail
-        self._predictions = PredictionsPanel(lambda index: self._attempt(lambda: setattr(selection, "target", index)))
-        self._controls = Controls(selection, self._load, self._attempt)
         self._status = StatusLine(label="Status", layout=w.Layout(flex="1 1 300px", width="auto", min_width="0"))
         self._status.snapshot = self._status.model_id
-        self._runner = Runner(self._started, self._shown, self._ended)
-        self._status.on("stop", lambda _: self._runner.stop())
-        self._history = History(selection)
+        self._status.on("stop", lambda _: session.stop())
+        self._status.on("pause", lambda _: self._pause())
+        self._controls = Controls(session, self._attempt)
         self._tools = Tools(label="Selection and export", layout=w.Layout(flex="0 0 auto", width="auto"))
         for name in ("can_undo", "can_redo"):
-            t.dlink((self._history, name), (self._tools, name))
-        self._tools.on("undo", lambda _: self._attempt(self._history.undo))
-        self._tools.on("redo", lambda _: self._attempt(self._history.redo))
+            t.dlink((session.history, name), (self._tools, name))
+        self._tools.on("undo", lambda _: self._attempt(session.history.undo))
+        self._tools.on("redo", lambda _: self._attempt(session.history.redo))
         self._tools.on("code", lambda _: self._attempt(lambda: self._tools.copy(self.code())))
         self._tools.on("save", lambda message: self._attempt(lambda: self._download(message.get("format"))))
-
         self._pictures = Pictures(selection, self._attempt)
-        self._map = LayerMap(label="Layer map")
-        self._map.on("choose", lambda message: self._attempt(lambda: setattr(selection, "layer", message.get("layer"))))
-        self._mapped: Network | None = None
-        self._follow_map()
-        self._mapping = "layers" in panels
-        self._warmed: Trace | None = None
+        self._sides = _Sides(selection, self._attempt, mapped="layers" in panels)
+        session.view, session.views = None, [self._sides, self._controls]
 
-        self._panels: dict[str, Panel] = {}
-        self._tabs = w.Tab([w.VBox(layout=w.Layout(min_width="0")) for name in TABS if name in panels])
-        self._tabs.titles = [TABS[name].title for name in TABS if name in panels]
-        self._names = [name for name in TABS if name in panels]
-        self._turn_to(self._names[0] if self._names else None)
+        self._tabs = w.Tab([w.VBox(layout=w.Layout(min_width="0")) for _ in self._names])
+        self._tabs.titles = [TABS[name].title for name in self._names]
+        if self._names:
+            self._turn_to(self._names[0])
+        super().__init__([self._columns(panels)])
+        self.add_class("nbcnnviz")
+        self._tabs.observe(self._turned, "selected_index")
+        receive_while_busy(self)
+        session.ask()
 
+    def _columns(self, panels: Sequence[str]) -> w.HBox:
         columns = []
         if self._names:
             shown = self._tabs if len(self._names) > 1 else self._tabs.children[0]
             line = w.HBox([self._tools, self._status], layout=w.Layout(flex_flow="row wrap", grid_gap="4px 16px"))
             columns.append(_column("main", self._controls.widget, line, shown))
-        if self._mapping:
-            columns.append(_column("map", self._map))
+        if "layers" in panels:
+            columns.append(_column("map", self._sides.map))
         if "predictions" in panels:
             given = [self._pictures.widget] if self._names else []
-            columns.append(_column("side", self._predictions.widget, *given))
+            columns.append(_column("side", self._sides.predictions.widget, *given))
         if columns and not self._names:
             columns[0].children = (self._status, *columns[0].children)
-        super().__init__([w.HBox(columns, layout=w.Layout(flex_flow="row wrap", width="100%", grid_gap="8px 24px"))])
-        self.add_class("nbcnnviz")
-        self._tabs.observe(self._turned, "selected_index")
-        receive_while_busy(self)
-        self._ask()
+        return w.HBox(columns, layout=w.Layout(flex_flow="row wrap", width="100%", grid_gap="8px 24px"))
 
     def __repr__(self) -> str:
         s = self.selection
@@ -135,9 +114,9 @@ class Explorer(w.VBox):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The widget, and beside it a picture, for hosts that show one of the two."""
         bundle = super()._repr_mimebundle_(**kwargs)
-        still = self._kept_picture()
-        if still is not None and isinstance(bundle, dict):
-            bundle["image/png"] = still["image/png"]
+        picture = self._picture()
+        if picture is not None and isinstance(bundle, dict):
+            bundle["image/png"] = picture["image/png"]
         return bundle
 
     def _ipython_display_(self, **_: Any) -> None:
@@ -147,35 +126,29 @@ class Explorer(w.VBox):
         which is left where no kernel runs: GitHub, nbconvert, a notebook opened again.
         """
         publish_display_data(super()._repr_mimebundle_())
-        still = self._kept_picture()
-        if still is not None:
-            publish_display_data(still)
+        picture = self._picture()
+        if picture is not None:
+            publish_display_data(picture)
 
     def _display_(self) -> Any:
         """What marimo shows, which has no ipywidgets: the frame of the map; the widget is for Jupyter."""
         return self.frame if self.frame is not None else repr(self)
 
-    def _kept_picture(self) -> dict[str, str] | None:
-        """What the panel turned up shows, as an output without a widget; None if there is no picture of it."""
-        self._runner.wait(_FIRST_PICTURE)
+    def _picture(self) -> dict[str, str] | None:
+        """What the panel turned up shows, as an output without a widget."""
         with suppress(Exception):  # a picture more is no reason to show no widget
-            panel = self._panels[self._panel] if self._panel else None
-            preview = panel.preview() if panel else None
-            if panel is not None and preview is not None:
-                file = io.BytesIO()
-                preview.save(file, "PNG")
-                encoded = base64.b64encode(file.getvalue()).decode()
-                what = getattr(panel.widget, "caption", "") or panel.title
-                said = html.escape(f"{what}, {self.selection.network.name}, {self.selection.source or 'a picture'}")
-                page = (
-                    f'<figure class="nbv-snapshot nbv-snapshot-{self._status.snapshot}" style="margin: 0">'
-                    f'<img src="data:image/png;base64,{encoded}" alt="{said}" style="max-width: 100%">'
-                    f"<figcaption>{said}. Run the cell to explore it.</figcaption></figure>"
-                )
-                return {"text/html": page, "image/png": encoded, "text/plain": said}
+            self.session.tasks.wait(_FIRST_PICTURE)
+            if self._panel is not None:
+                panel = self._panels[self._panel]
+                return picture_output(panel, self.selection.snapshot, self._status.snapshot)
         return None
 
     # What a user of the API calls.
+
+    @property
+    def error(self) -> BaseException | None:
+        """What went wrong with what was asked for last; it ends with the next thing asked for."""
+        return self.session.error
 
     @property
     def panel(self) -> str | None:
@@ -196,8 +169,7 @@ class Explorer(w.VBox):
     @property
     def result(self) -> Attribution | None:
         """The map in the Explain panel; None until the first map of a picture is there."""
-        panel = self._panels.get("explain")
-        return panel.result if isinstance(panel, ExplainPanel) else None
+        return self.session.result
 
     @property
     def frame(self) -> MapFrame | None:
@@ -209,14 +181,21 @@ class Explorer(w.VBox):
         return panel.widget if isinstance(panel, ExplainPanel) else None
 
     def wait(self, timeout: float | None = None) -> Explorer:
-        """Block until the explorer is idle; TimeoutError after ``timeout`` seconds. Returns the explorer."""
-        if not self._runner.wait(timeout):
-            raise TimeoutError(f"The explorer was still computing after {timeout} s.")
+        """Block until the selection is answered, and return the explorer.
+
+        Raises
+        ------
+        TimeoutError
+            After ``timeout`` seconds.
+        WaitError
+            If it would never end, since it was called by what it waits for.
+        """
+        self.session.wait(timeout)
         return self
 
     def stop(self) -> None:
         """Stop what is being computed; what is on screen stays."""
-        self._runner.stop()
+        self.session.stop()
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write what the panel turned up shows.
@@ -230,40 +209,25 @@ class Explorer(w.VBox):
 
     def code(self) -> str:
         """The lines of Python that make what is selected again; ``...`` stands for what only you have."""
-        s = self.selection
-        lines = ["import nbcnnviz as nv"]
-        lines.append("net = ...  # your nv.Network" if s.network.origin is None else f"net = nv.{s.network.origin}")
-        image = repr(s.source)
-        if s.source not in samples() and not Path(s.source).expanduser().is_file():
-            image = "image"
-            lines.append("image = ...  # your picture")
-        if s.crop is not None:
-            image = "cropped"
-            load = "net.picture" if isinstance(s.image, Bands) else "nv.load_image"
-            lines.append(f"image = {load}({'image' if lines[-1].startswith('image') else repr(s.source)})")
-            lines.append(f"cropped = image.crop({s.box})")
+        lines, image = selection_code(self.selection.snapshot)
         panel = self._panels[self._panel] if self._panel else None
         return "\n".join([*lines, *(panel.code(image) if panel else [f"trace = net.trace({image})"])])
 
     def close(self) -> None:
         """Stop everything, end the threads and remove the widget."""
         if self.comm is not None:  # else it is closed, or was refused before it was made
+            self.session.close()
             for panel in self.panels.values():
                 panel.close()
-            self._runner.close()
-            self.selection.unobserve(self._selected, t.All)
             self._controls.close()
-            self._history.close()
             self._pictures.close()
-            self._tracer.forget()
+            self._sides.close()
             # ipywidgets keeps every widget that is not closed, and with it all that its callbacks know.
-            sides = (self._map, self._pictures.widget, self._predictions.widget)
+            sides = (self._sides.map, self._pictures.widget, self._sides.predictions.widget)
             shown = [panel.widget for panel in self.panels.values()]
-            for part in parts_of(self, self._tabs, self._controls.widget, self._tools, self._status, *sides, *shown) - {
-                self
-            }:
+            parts = parts_of(self, self._tabs, self._controls.widget, self._tools, self._status, *sides, *shown)
+            for part in parts - {self}:
                 part.close()
-            self._shown_trace = self._warmed = None
         super().close()
 
     def _download(self, format_: object) -> None:
@@ -280,190 +244,89 @@ class Explorer(w.VBox):
     def _turned(self, change: t.Bunch) -> None:
         if change.new is not None:
             self._turn_to(self._names[change.new])
-            self._ask()
+            self.session.ask()
 
-    def _turn_to(self, name: str | None) -> None:
-        self._panel = name
-        if name is None:
-            return
+    def _turn_to(self, name: str) -> None:
+        session = self.session
         if name not in self._panels:
-            panel = self._panels[name] = TABS[name](self.selection, self._attempt, self._ask)
-            panel.gives_way_to(self._runner)
+            panel = self._panels[name] = TABS[name](self.selection, self._attempt, session.ask)
+            panel.use(session.tasks)
             receive_while_busy(panel.widget)
             self._tabs.children[self._names.index(name)].children = [panel.widget]
-            with self._publishing:
-                if self._shown_trace is not None:
-                    panel.show_trace(self._shown_trace)
+            session.add(panel)
+            if isinstance(panel, ExplainPanel):
+                session.explanation = panel
+        self._panel, session.view = name, self._panels[name]
         self._tools.formats = list(self._panels[name].formats)
         self._controls.uses_method = self._panels[name].uses_method
         self._controls.follow()
 
-    def _follow_map(self) -> None:
-        network, layer = self.selection.network, self.selection.layer
-        if self._mapped is not network:
-            self._mapped = network
-            self._map.show(network)
-        self._map.current = layer or ""
-
-    # From a change of the selection to a job. Runs on whatever thread the change was made on, and computes nothing.
-
-    def _selected(self, change: t.Bunch) -> None:
-        if not self.selection.changing and change.name != "source":
-            if change.name == "network":
-                self._controls.loading = None  # this one came later
-            self.error = None
-            self._follow_map()
-            with self._publishing:
-                self._status.error = ""
-            self._ask()
-
-    def _ask(self) -> None:
-        with self._asking:  # or of two changes at once, the request of the first may be the last
-            self._put_off = self._controls.loading is not None  # what is loaded answers, or the end of loading asks
-            if self._put_off:
-                return
-            request = self.selection.snapshot
-            panel = self._panels[self._panel] if self._panel else None
-            self._runner.submit(lambda: self._answer(request, panel))
+    # What the reader does, and what a task tells.
 
     def _attempt(self, act: Act) -> None:
-        """Make a change that the reader asked for; what is wrong with it is shown, never raised."""
-        try:
-            act()
-        except Exception as error:
-            self._fail(error)
+        self.session.attempt(act)
+        if self.error is not None:
+            self._controls.follow()  # a control may show what could not be had
 
-    def _load(self, name: str) -> None:
-        with self._asking:
-            if name == self.selection.network.name:
-                self._controls.loading = None
-                self._ask()  # instead of what is being loaded
-            else:
-                self._controls.loading = name
-                self._runner.submit(lambda: self._load_and_select(name))
+    def _pause(self) -> None:
+        task = self.session.task
+        if task is not None:
+            (task.resume if task.state == "paused" else task.pause)()
 
-    # Jobs: generators of frames, each with the panel that it is for. They run on the worker's thread.
-
-    def _answer(self, request: Request, panel: Panel | None) -> Generator[_Shown, None, None]:
-        for once_more in (True, False):
-            trace = self._tracer(request.network, request.picture)
-            self._show_trace(trace, request)
-            try:
-                if panel is not None:
-                    for frame in panel.answer(request, trace):
-                        yield panel, frame
-                took = (time.perf_counter() - self._began) * 1000
-                self._finish(f"{took:.0f} ms on {trace.network.device}")
-                self._warm_map(trace)
-                return self._tracer.warm_up(trace, self._runner.given_up)
-            except StaleTraceError:  # the network is being trained: look again
-                if not once_more:
-                    raise
-            self._tracer.forget()
-            del trace
-
-    def _load_and_select(self, name: str) -> Generator[_Shown, None, None]:
-        told_at = 0.0
-
-        def progress(done: int, total: int) -> None:
-            nonlocal told_at
-            if self._runner.given_up():
-                raise _LoadStoppedError(f"Loading {name} was stopped.")
-            if time.monotonic() - told_at < 1 / FRAMES_A_SECOND:
-                return
-            told_at = time.monotonic()
-            self._tell(f"Downloading {name}: {done / 1e6:.0f} of {total / 1e6:.0f} MB", done, total)
-
-        network = None
-        try:
-            self._tell(f"Loading {name} ...")
-            network = load_network(name, progress=progress)
-        finally:
-            with self._asking:
-                selected = network is not None and not self._runner.given_up()
-                if self._controls.loading == name:
-                    self._controls.loading = None
-            if not selected:
-                self._controls.follow()  # the menu showed it already
-        if selected:
-            self._tell("Computing ...")
-            self.selection.network = network
-        yield from ()
-
-    # From frames to the screen. Runs on the worker's thread, and for messages also on the callers'.
-
-    def _started(self) -> None:
-        self._began = time.perf_counter()
-        self._at_work = token = object()
-        # Most answers are there before anyone could read that they are awaited; a message less, they are there sooner.
-        self._timer = threading.Timer(0.2, contextvars.copy_context().run, (self._still, token))
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _still(self, token: object) -> None:
-        with self._publishing:
-            if self._at_work is token and not self._status.running:
-                self._tell("Computing ...")
-
-    def _ended(self, error: BaseException | None, end: End) -> None:
-        self._timer.cancel()
-        if end != "replaced":  # else the newer job tells
-            if self._at_work is not None:
-                self._finish("Stopped" if end == "stopped" else "")
-            if error is not None and not isinstance(error, _LoadStoppedError):
-                self._fail(error)
-        if self._put_off:
-            self._ask()
-        if end != "replaced":
+    def _task_changed(self, task: Task) -> None:
+        session = self.session
+        with session.lock:
+            if task is not session.task:
+                return  # the newer one tells
+            self._status.show(task, "" if self.error is None else sentence(self.error))
+        if not task.live:
+            self._controls.follow()
             self._pictures.answered()
 
-    def _finish(self, status: str) -> None:
-        """Say that the answer is there, or that none will come."""
-        with self._publishing:
-            self._at_work = None
-            self._status.finish(status)
 
-    def _show_trace(self, trace: Trace, request: Request) -> None:
-        with self._publishing:
-            if trace is not self._shown_trace:
-                self._predictions.show(trace)
-                for panel in self.panels.values():
-                    panel.show_trace(trace)
-                self._shown_trace = trace  # and not if anything of it failed
-            asked = request.target
-            self._predictions.mark(_best(trace) if asked is None else asked if isinstance(asked, int) else None)
+class _Sides(View):
+    """What stands beside the panels: the layer map and the predictions."""
 
-    def _warm_map(self, trace: Trace) -> None:
+    def __init__(self, selection: Selection, attempt: Callable[[Act], None], mapped: bool) -> None:
+        self._selection, self._mapped = selection, mapped
+        self._network: Network | None = None
+        self._coloured: Trace | None = None
+        self.predictions = PredictionsPanel(lambda index: attempt(lambda: setattr(selection, "target", index)))
+        self.map = LayerMap(label="Layer map")
+        self.map.on("choose", lambda message: attempt(lambda: setattr(selection, "layer", message.get("layer"))))
+        self._follow()
+        selection.observe(self._changed, t.All)
+
+    def show_trace(self, trace: Trace) -> None:
+        self.predictions.show(trace)
+
+    def show_question(self, snapshot: Snapshot, trace: Trace) -> None:
+        asked = snapshot.target
+        self.predictions.mark(_best(trace) if asked is None else asked if isinstance(asked, int) else None)
+
+    def answered(self, trace: Trace) -> None:
         """Colour the layer map by how active the picture makes each layer."""
-        if self._warmed is not trace and self._mapping and not self._runner.given_up():
-            self._map.warm(activity(trace), "root mean square of the activations")
-            self._warmed = trace
+        if self._mapped and self._coloured is not trace:
+            self.map.warm(activity(trace), "root mean square of the activations")
+            self._coloured = trace
 
-    def _let_go(self) -> None:
-        self._shown_trace = self._warmed = None
-        for panel in self.panels.values():
-            panel.forget()
+    def forget(self) -> None:
+        self._coloured = None
 
-    def _shown(self, frame: _Shown) -> None:
-        panel, data = frame
-        with self._publishing:
-            panel.show(data)
-            if getattr(data, "steps", 1) > 1:
-                self._tell(self._status.status, data.step, data.steps)
+    def close(self) -> None:
+        self._selection.unobserve(self._changed, t.All)
+        self._coloured = None
 
-    def _tell(self, status: str, step: int = 0, steps: int = 0) -> None:
-        with self._publishing:
-            self._status.tell(status, step, steps)
+    def _changed(self, change: t.Bunch) -> None:
+        if not self._selection.changing:
+            self._follow()
 
-    def _fail(self, error: BaseException) -> None:
-        self.error = error
-        with self._publishing:
-            self._status.error = sentence(error)
-        self._controls.follow()  # a control may show what could not be had
-
-
-class _LoadStoppedError(NbcnnvizError):
-    """A download was given up for something newer."""
+    def _follow(self) -> None:
+        snapshot = self._selection.snapshot
+        if self._network is not snapshot.network:
+            self._network = snapshot.network
+            self.map.show(snapshot.network)
+        self.map.current = snapshot.layer or ""
 
 
 def _column(name: str, *widgets: w.Widget) -> w.VBox:

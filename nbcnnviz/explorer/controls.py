@@ -15,9 +15,12 @@ from PIL import Image
 from nbcnnviz.attribution import methods
 from nbcnnviz.core.images import samples
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.trace import Trace
+from nbcnnviz.explorer.front.status import duration
 from nbcnnviz.explorer.labels import class_label, class_labels
+from nbcnnviz.explorer.options import OptionControls
 from nbcnnviz.explorer.panels.panel import Act
-from nbcnnviz.session.selection import Selection
+from nbcnnviz.session import Session, Snapshot, View
 from nbcnnviz.zoo import networks
 
 _TOP_CLASS = "top class; type to search"
@@ -31,32 +34,24 @@ def _field() -> w.Layout:
     return w.Layout(width="auto", flex="1 1 auto", min_width="0")
 
 
-class Controls:
-    """Network, picture, method, what to explain, layer and filter.
+class Controls(View):
+    """Network, picture, method with its options, what to explain, layer and filter.
 
     Parameters
     ----------
-    selection
-        What the controls set.
-    load
-        Called with the name of a network chosen in the menu, to be loaded; or of the one selected, when that is chosen
-        again ahead of another that is being loaded.
+    session
+        Whose selection the controls set, and what loads the network that is chosen in the menu.
     attempt
         Runs a change of the selection and shows what is wrong with it, if anything.
 
     Attributes
     ----------
-    loading : str or None
-        The network that is being loaded: the menu shows it ahead of the selection.
     uses_method : bool
         Whether what is on screen hangs on the method; if not, the layer does not hang on it either.
     """
 
-    def __init__(self, selection: Selection, load: Callable[[str], None], attempt: Callable[[Act], None]) -> None:
-        self._selection = selection
-        self._load = load
-        self._attempt = attempt
-        self.loading: str | None = None
+    def __init__(self, session: Session, attempt: Callable[[Act], None]) -> None:
+        self._session, self._selection, self._attempt = session, session.selection, attempt
         self.uses_method = True
         self._own: dict[str, Network] = {}
         self._own_picture: tuple[str, Image.Image] | None = None
@@ -108,6 +103,7 @@ class Controls:
         for letter, controls in leads_to.items():  # with Alt: see js/src/toolbar.ts
             for control in controls:
                 control.add_class(f"nbv-key-{letter}")
+        self.options = OptionControls(self._option_chosen)
         self.widget = w.GridBox(
             [
                 self.network,
@@ -116,6 +112,7 @@ class Controls:
                 w.HBox([self.explain, self.class_, self.filter]),
                 self.layer,
                 self.depth,
+                self.options.widget,
             ],
             layout=w.Layout(
                 grid_template_columns="repeat(auto-fit, minmax(250px, 1fr))", grid_gap="4px 16px", width="100%"
@@ -123,10 +120,9 @@ class Controls:
         )
         self.widget.add_class("nbv-question")
 
-        self._follow_network()
+        self._network: Network | None = None
         self.follow()
-        selection.observe(self._network_changed, "network")
-        selection.observe(self._changed, t.All)
+        self._selection.observe(self._changed, t.All)
         self.network.observe(self._network_chosen, "value")
         self.picture.observe(self._picture_chosen, "value")
         self.upload.observe(self._uploaded, "value")
@@ -142,13 +138,9 @@ class Controls:
 
     def close(self) -> None:
         """Follow the selection no longer."""
-        self._selection.unobserve(self._network_changed, "network")
         self._selection.unobserve(self._changed, t.All)
 
     # From the selection to the controls.
-
-    def _network_changed(self, _: t.Bunch) -> None:
-        self._follow_network()
 
     def _changed(self, _: t.Bunch) -> None:
         if not self._selection.changing:
@@ -163,50 +155,51 @@ class Controls:
             finally:
                 self._follower.here = False
 
-    def _follow_network(self) -> None:
-        """Offer what the network has, and the way back to it: its layers with maps, its classes."""
-        network = self._selection.network
-        self._labels = class_labels(network)
-        with self._following():
-            with self.class_.hold_sync():
-                self.class_.options = list(self._labels)
-                self.class_.value = ""
-            if network.name not in networks() or network.origin != f"load_network({network.name!r})":
-                self._own[network.name] = network  # its name in the menu does not bring it back
-            self.network.options = list(dict.fromkeys([*self._own, *networks()]))
-            self.network.value = network.name
-
     def follow(self) -> None:
         """Show the selection, whatever the controls show."""
         with self._following():
-            selection = self._selection
-            self.network.value = self.loading or selection.network.name
-            self._follow_picture()
+            selection = self._selection.snapshot
+            if self._network is not selection.network:
+                self._offer(selection.network)
+            self.network.value = self._session.loading or selection.network.name
+            self._follow_picture(selection)
             offered = tuple((m.title, m.name) for m in methods().values())
             if self.method.options != offered:  # a method may have been added
                 self.method.options = offered
             self.method.value = selection.method
             self.method.disabled = not self.uses_method
-            self._follow_layer()
+            self._follow_layer(selection)
+            options = methods()[selection.method].options if self.uses_method else {}
+            self.options.show(options, selection.options)
             by_filter = selection.filter is not None
             self.explain.value = _FILTER if by_filter else _CLASS
             for control, shown in ((self.class_, not by_filter), (self.filter, by_filter)):
                 control.layout.display = None if shown else "none"
-            target = selection.target
+            target = selection.class_
             self.class_.value = class_label(selection.network, target) if isinstance(target, int) else ""
             self.class_.placeholder = _TOP_CLASS if target is None or isinstance(target, int) else _OWN_TARGET
 
-    def _follow_picture(self) -> None:
-        here = self._selection.source or _OWN_PICTURE
+    def _offer(self, network: Network) -> None:
+        """Offer what a network has, and the way back to it: its classes."""
+        self._network = network
+        self._labels = class_labels(network)
+        with self.class_.hold_sync():
+            self.class_.options = list(self._labels)
+            self.class_.value = ""
+        if network.name not in networks() or network.origin != f"load_network({network.name!r})":
+            self._own[network.name] = network  # its name in the menu does not bring it back
+        self.network.options = list(dict.fromkeys([*self._own, *networks()]))
+
+    def _follow_picture(self, selection: Snapshot) -> None:
+        here = selection.source or _OWN_PICTURE
         if here not in samples():
-            self._own_picture = here, self._selection.image
+            self._own_picture = here, selection.image
         pictures = (*samples(), *(self._own_picture or ())[:1])
         if self.picture.options != pictures:
             self.picture.options = pictures
         self.picture.value = here
 
-    def _follow_layer(self) -> None:
-        selection = self._selection
+    def _follow_layer(self, selection: Snapshot) -> None:
         network, layer = selection.network, selection.layer
         maps = [name for name, known in network.layers.items() if known.spatial and known.kind != "Identity"]
         menu = [name for name in network.layers if name in set(maps) or name == layer]
@@ -223,10 +216,19 @@ class Controls:
                 control.value = shown
             needed = not self.uses_method or methods()[selection.method].needs_layer or selection.filter is not None
             control.disabled = not names or not needed
-        filter_ = selection.filter  # which another thread may be changing
+        filter_ = selection.filter
         if filter_ is not None and layer is not None:
             self.filter.max = max(network.layers[layer].filters - 1, filter_)
             self.filter.value = filter_
+
+    def show_question(self, snapshot: Snapshot, trace: Trace) -> None:
+        """Say what the answer will cost, before it is computed."""
+        method, seconds = methods()[snapshot.method], self._session.tracer.seconds_of(snapshot.network)
+        text = f"Cost: {method.cost}"
+        if method.passes is not None:
+            passes = method.passes(method.defaults | snapshot.options, trace)
+            text = f"{passes:.0f} passes" + (f", about {duration(passes * seconds)}" if seconds is not None else "")
+        self.options.cost.value = text if self.uses_method else ""
 
     # From the controls to the selection.
 
@@ -243,7 +245,7 @@ class Controls:
     def _network_chosen(self, change: t.Bunch) -> None:
         own = self._own.get(change.new)
         if own is None or own is self._selection.network:
-            self._change(lambda: self._load(change.new))
+            self._change(lambda: self._session.load(change.new))
         else:
             self._change(lambda: setattr(self._selection, "network", own))
 
@@ -261,6 +263,14 @@ class Controls:
         file = io.BytesIO(upload["content"])
         file.name = upload["name"]
         self._selection.image = file
+
+    def _option_chosen(self, name: str, value: Any) -> None:
+        def set_option() -> None:
+            default = methods()[self._selection.method].options[name].default
+            others = {known: given for known, given in self._selection.options.items() if known != name}
+            self._selection.options = others if value == default else {**others, name: value}
+
+        self._change(set_option)
 
     def _explain_chosen(self, change: t.Bunch) -> None:
         self._change(lambda: setattr(self._selection, "filter", 0 if change.new == _FILTER else None))

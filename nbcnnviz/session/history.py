@@ -39,7 +39,7 @@ class History(t.HasTraits):
         self._forward: list[Snapshot] = []
         self._now = selection.snapshot
         self._restoring = False
-        selection.observe(self._changed, t.All)
+        self._unfollow = selection.call_first(self._changed)
 
     def undo(self) -> None:
         """Select what was selected before, if anything was."""
@@ -51,15 +51,15 @@ class History(t.HasTraits):
 
     def close(self) -> None:
         """Forget everything."""
-        self._selection.unobserve(self._changed, t.All)
+        self._unfollow()
         self._back, self._forward = [], []
         self._tell()
 
-    def _changed(self, change: t.Bunch) -> None:
-        if self._restoring or self._selection.changing or change.name == "source":
+    def _changed(self, name: str) -> None:
+        if self._restoring or name == "source":
             return
         state = self._selection.snapshot
-        if not (change.name == "image" and self._now.source == state.source == CAMERA):
+        if not (name == "image" and self._now.source == state.source == CAMERA):
             self._back.append(self._now)  # but of a camera's frames the last is enough
         self._forward = []
         self._now = state

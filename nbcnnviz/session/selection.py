@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakValueDictionary
@@ -79,6 +79,8 @@ class Selection(t.HasTraits):
 
     def __init__(self, network: Network, image: Any, **traits: Any) -> None:
         self._lock = threading.RLock()
+        self._untold: list[t.Bunch] = []
+        self._first: list[Callable[[str], None]] = []
         self._loaded: WeakValueDictionary[int, Image.Image] = WeakValueDictionary()
         super().__init__(network=network, layer=network.last_maps)
         self.image = image
@@ -104,15 +106,50 @@ class Selection(t.HasTraits):
                 self._holder = before
 
     def notify_change(self, change: t.Bunch) -> None:
-        """Make the changes that a change brings with it, and tell the observers of it."""
+        """Make the changes that a change brings with it, and tell the observers when all have been made."""
         bring = getattr(self, f"_after_{change.name}", None)
-        try:
-            if bring is not None:
-                bring(change)
-        finally:  # an observer that failed of what was brought along keeps the change itself from nobody
-            if not self.changing and self.image is not None:
-                self._snapshot = self._taken()
+        if bring is not None:
+            bring(change)
+        if self.changing:
+            self._untold.append(change)
+        elif self.image is not None:
+            self._publish(str(change.name))
+            error = self._tell_of_the_others(str(change.name))
             super().notify_change(change)
+            if error is not None:
+                raise error
+
+    def _publish(self, name: str) -> None:
+        self._snapshot = self._taken()
+        for act in self._first:
+            act(name)
+
+    def _tell_of_the_others(self, name: str) -> Exception | None:
+        """Tell observers of what was changed along; the first error of theirs keeps nothing from the others."""
+        error = None
+        self.changing = True
+        try:
+            told = len(self._untold)
+            while self._untold:
+                try:
+                    super().notify_change(self._untold.pop(0))
+                except Exception as raised:
+                    error = error or raised
+                told -= 1
+        finally:
+            self.changing = False
+        if told < 0:  # an observer made changes of its own
+            self._publish(name)
+        return error
+
+    def call_first(self, act: Callable[[str], None]) -> Callable[[], None]:
+        """Call ``act`` with the name of a trait after each whole change, ahead of observers; returns what ends that."""
+        self._first = [*self._first, act]
+
+        def end() -> None:
+            self._first = [known for known in self._first if known is not act]
+
+        return end
 
     @property
     def snapshot(self) -> Snapshot:

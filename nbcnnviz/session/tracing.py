@@ -1,10 +1,11 @@
-"""The one trace that an explorer keeps: made anew for another network or picture, or when the weights have changed."""
+"""The one trace that a session keeps: made anew for another network or picture, or when the weights have changed."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from PIL import Image
 
@@ -28,6 +29,7 @@ class Tracer:
         self._letting_go = letting_go
         self._last: tuple[Network, Image.Image, Hashable, Trace] | None = None
         self._warm: WeakSet[Network] = WeakSet()
+        self._seconds: WeakKeyDictionary[Network, float] = WeakKeyDictionary()
 
     def __call__(self, network: Network, image: Image.Image) -> Trace:
         """The trace of a picture; the last one, if it is that and the weights are still the same."""
@@ -38,9 +40,16 @@ class Tracer:
             del trace
         self.forget()
         self._letting_go()
+        began = time.perf_counter()
         trace = network.trace(image)
+        took = time.perf_counter() - began
+        self._seconds[network] = min(took, self._seconds.get(network, took))  # the first passes are slower
         self._last = network, image, weights_state(network), trace
         return trace
+
+    def seconds_of(self, network: Network) -> float | None:
+        """How long a recorded pass of one picture takes; None as long as there was none."""
+        return self._seconds.get(network)
 
     def forget(self) -> None:
         """Let the last trace go."""

@@ -61,6 +61,12 @@ class Reel:
             first, *others, last = self._kept
             self._kept = [first, *(kept for kept in others if kept.step % self._every == 0), last]
 
+    def copy(self) -> Reel:
+        """Another reel of the frames kept so far, to be read while this one grows."""
+        other = Reel(self._budget)
+        other._kept, other._every = list(self._kept), self._every
+        return other
+
     def cut(self, at: int) -> None:
         """Forget the frames after that one."""
         del self._kept[at + 1 :]

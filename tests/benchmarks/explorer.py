@@ -14,12 +14,12 @@ import time
 import nbcnnviz as nv
 ex = nv.explore()
 took = []
-answer = ex._answer
+answer = ex.session._answer
 def timed(*asked):
     start = time.perf_counter()
     yield from answer(*asked)
     took.append(time.perf_counter() - start)
-ex._answer = timed
+ex.session._answer = timed
 ex
 """
 

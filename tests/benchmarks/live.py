@@ -28,7 +28,7 @@ ex
 """,
     """
 panel = SynthesizePanel(ex.selection, lambda act: act(), lambda: None)
-panel.elsewhere = ex._runner
+panel.use(ex.session.tasks)
 panel.widget
 """,
 )
@@ -42,7 +42,7 @@ def begin(layer, filter, several=""):
     panel._follow()
     panel._setup.steps.value = 100_000
     panel.start()
-    while panel.run.made < 20:
+    while panel.run.task.made < 20:
         time.sleep(0.05)
 
 def counting(seconds):
@@ -55,9 +55,9 @@ def counting(seconds):
     threading.Thread(target=work, daemon=True).start()
 
 def counted(seconds):
-    paces = panel._pictures_pace, panel._curves_pace
     def state():
-        return [panel.run.made, panel.run.seconds, paces[0].drawn, paces[0].seconds, paces[1].seconds, time.perf_counter()]
+        task = panel.run.task
+        return [task.made, task.seconds, task.pace.drawn, task.pace.seconds, time.perf_counter()]
     before = state()
     time.sleep(seconds)
     return [b - a for a, b in zip(before, state())]
@@ -152,10 +152,10 @@ def _drawing(sheet, layer: str, index: int, several: str) -> list[Row]:  # type:
     on_screen = sheet.page.evaluate(WATCH, SECONDS)
     session.detach()
     sheet.page.wait_for_timeout(300)
-    steps, _, drawn, pictures, curves, took = sheet.kernel("counts")
-    size = sheet.kernel("max(len(picture) for picture in panel._pictures.pictures)")
+    steps, _, drawn, drawing, took = sheet.kernel("counts")
+    size = sheet.kernel("max(len(picture) for picture in panel._screen.pictures.pictures)")
     sheet.run("panel.stop(); panel.wait(60)")
-    step, share = took / steps, (pictures + curves) / took
+    step, share = took / steps, drawing / took
     rows = [Row("a step, drawing included", ms(step))]
     if bare is not None:
         rows.append(Row("a step of the same run without a panel", ms(bare), note=f"{step / bare:.2f} of it with one"))
@@ -165,7 +165,7 @@ def _drawing(sheet, layer: str, index: int, several: str) -> list[Row]:  # type:
         Row("frames a second sent", f"{drawn / took:.1f}"),
         Row("a picture", f"{size / 1e3:.1f} kB", "<= 15 kB", size <= 15e3, "of those in passing"),
         Row("bytes a frame, curves included", f"{sum(received) * 0.75 / max(1, drawn) / 1e3:.0f} kB"),
-        at_most("drawing, of the run's time", share, 0.1, f"a picture {ms(pictures / max(1, drawn))}"),
+        at_most("drawing, of the run's time", share, 0.1, f"a picture {ms(drawing / max(1, drawn))}"),
     ]
     return rows
 
@@ -176,18 +176,18 @@ def _obeying(sheet, rounds: int) -> list[Row]:  # type: ignore[no-untyped-def]
     sheet.run("ex.selection.target = 281; ex.wait(60)")
     steps, *_, took = sheet.kernel("counted(3)")
     busy = _moves(sheet, rounds)
-    on = sheet.kernel("panel.run.state") == "playing"
+    on = sheet.kernel("panel.run.task.state") == "running"
     lags = []
     for rate in (0.02, 0.1, 0.05):
         made, _, _, changed = sheet.kernel(
-            f"[panel.run.made, setattr(panel._dials.sliders['learning_rate'], 'value', {rate}), time.sleep(1), "
+            f"[panel.run.task.made, setattr(panel._dials.sliders['learning_rate'], 'value', {rate}), time.sleep(1), "
             "panel.run.newest.frame.provenance.changes[-1][0]]"
         )
         lags.append(changed - (made - 1))  # the first frame is that of step 0
-    sheet.run("panel._stop._click_handlers.callbacks.insert(0, lambda _: heard.append(panel.run.made))")
+    sheet.run("panel._layout.stop._click_handlers.callbacks.insert(0, lambda _: heard.append(panel.run.task.made))")
     sheet.run("heard = []")
     stop = sheet.page.evaluate(CLICK_TO_WORDS, ["Stop", "Ended"])
-    more = sheet.kernel("panel.run.made - heard[0]")
+    more = sheet.kernel("panel.run.task.made - heard[0]")
     step = took / steps
     worst = sorted(busy)[int(0.95 * (len(busy) - 1))]
     return [

@@ -34,13 +34,14 @@ def open_(picture):
 heard, ended = [], []
 ex = open_("coffee")
 ex._status.on("stop", lambda _: heard.append(time.time()))
-tell = ex._runner._ended
+tell = ex.session._on_task
 
-def tells(error, end):
-    ended.append((time.time(), end))
-    tell(error, end)
+def tells(task):
+    if not task.live:
+        ended.append((time.time(), task.state))
+    tell(task)
 
-ex._runner._ended = tells
+ex.session._on_task = tells
 ex
 """,
     "other = open_('camera')\nother",

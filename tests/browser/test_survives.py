@@ -110,9 +110,11 @@ def until(condition, seconds: float = 20) -> None:
 def start_run(sheet) -> None:
     """Start a long synthesis; `sent` has an entry for each picture of it that is sent."""
     sheet.run("ex.panel = 'synthesize'; panel = ex.panels['synthesize']; panel._setup.steps.value = 5000")
-    sheet.run("sent = []; panel._pictures.unobserve_all('pictures')")
-    sheet.run("panel._pictures.observe(lambda change: sent.append(panel.run.made), 'pictures'); panel.start()")
-    until(lambda: sheet.kernel("panel.run.made") > 2)
+    sheet.run("sent = []; panel._screen.pictures.unobserve_all('pictures')")
+    sheet.run(
+        "panel._screen.pictures.observe(lambda change: sent.append(panel.run.task.made), 'pictures'); panel.start()"
+    )
+    until(lambda: sheet.kernel("panel.run.task.made") > 2)
 
 
 def end_run(sheet) -> None:
@@ -153,8 +155,8 @@ def test_a_page_closed_in_the_middle_of_a_run_disturbs_neither_the_run_nor_the_o
     other.close()
     other.complaints.clear()
     heading = sheet.page.locator(".nbv-heading").first
-    before, made = heading.inner_text(), sheet.kernel("panel.run.made")
-    until(lambda: heading.inner_text() != before and sheet.kernel("panel.run.made") > made + 2)
+    before, made = heading.inner_text(), sheet.kernel("panel.run.task.made")
+    until(lambda: heading.inner_text() != before and sheet.kernel("panel.run.task.made") > made + 2)
     assert sheet.kernel("panel.run.state") == "playing"
     assert sheet.error() == ""
     end_run(sheet)
@@ -177,8 +179,8 @@ def test_what_nobody_sees_goes_on_and_sends_no_picture(sheet, how):
     else:
         sheet.run("ex.panel = 'explain'")
     until(lambda: not sheet.kernel("panel._status.visible"))
-    sent, made = sheet.kernel("[len(sent), panel.run.made]")
-    until(lambda: sheet.kernel("panel.run.made") > made + 10)
+    sent, made = sheet.kernel("[len(sent), panel.run.task.made]")
+    until(lambda: sheet.kernel("panel.run.task.made") > made + 10)
     assert sheet.kernel("len(sent)") <= sent + 1, "one may have been on its way"
     sent = sheet.kernel("len(sent)")
     sheet.page.wait_for_timeout(1000)
@@ -277,8 +279,8 @@ def test_a_page_closed_while_a_job_runs_leaves_an_explorer_that_closes(sheet, ag
     other.wait_for_map()
     start_run(sheet)
     sheet.page.goto("about:blank")
-    made = other.kernel("panel.run.made")
-    until(lambda: other.kernel("panel.run.made") > made + 2)
+    made = other.kernel("panel.run.task.made")
+    until(lambda: other.kernel("panel.run.task.made") > made + 2)
     names = "[t.name for t in threading.enumerate() if t.name == 'nbcnnviz' or isinstance(t, threading.Timer)]"
     assert other.kernel(names)
     other.run("ex.close()")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 
 import numpy as np
 import pytest
@@ -13,10 +12,13 @@ pytestmark = pytest.mark.browser
 
 CELL = """
 import nbcnnviz as nv
-from nbcnnviz.session.selection import Selection
+from nbcnnviz.session import Selection, Session
 from nbcnnviz.explorer.panels.synthesize import SynthesizePanel
 selection = Selection(nv.load_network(), "coffee", layer="blocks.2")
-panel = SynthesizePanel(selection, lambda act: act(), lambda: None)
+session = Session(selection)
+panel = SynthesizePanel(selection, lambda act: act(), session.ask)
+panel.use(session.tasks)
+session.view, session.views = panel, [panel]
 panel.widget
 """
 
@@ -117,19 +119,19 @@ def test_stop_and_escape_end_a_run(sheet):
         said(sheet, "Step 1")
         act()
         said(sheet, "Ended at step")
-        assert sheet.kernel("panel.run.state") == "stopped"
+        assert sheet.kernel("panel.run.task.state") == "stopped"
 
 
 def test_the_learning_rate_is_moved_by_keys_while_it_runs(sheet):
     button(sheet, "Start").click()
     said(sheet, "Step 3")
-    before = sheet.kernel("panel.run.order.controls.learning_rate")
+    before = sheet.kernel("panel.run.specification.controls.learning_rate")
     field(sheet, "Learning rate").focus()
     for _ in range(3):
         sheet.page.keyboard.press("ArrowRight")
     sheet.page.wait_for_timeout(500)
-    assert sheet.kernel("panel.run.order.controls.learning_rate") > before
-    assert sheet.kernel("panel.run.state") == "playing"
+    assert sheet.kernel("panel.run.specification.controls.learning_rate") > before
+    assert sheet.kernel("panel.run.task.state") == "running"
     assert "learning_rate" in str(sheet.kernel("panel.run.newest.frame.provenance.changes"))
     end(sheet)
 
@@ -154,7 +156,7 @@ def test_the_lower_chart_is_turned_over(sheet):
     assert sheet.page.locator(lines).count() >= 2
     sheet.page.get_by_role("button", name="Gradient").click()
     sheet.until(
-        lambda: sheet.kernel("list(panel._curves._other.y[0]) == [float(g) for g in panel.run.history.gradients]")
+        lambda: sheet.kernel("list(panel._screen.curves._other.y[0]) == [float(g) for g in panel.run.record.gradients]")
     )
     sheet.page.get_by_role("button", name="Probability").click()
 
@@ -192,11 +194,8 @@ def test_a_picture_is_turned_into_a_goldfish(sheet):
 
 @pytest.mark.parametrize("ending", ["PNG", "GIF", "WebP", "Array", "Code"])
 def test_files_are_downloaded(sheet, ending):
-    button(sheet, ending).click()
-    link = sheet.page.locator("a[download]", has_text=re.compile(rf"\.{_SUFFIX[ending]}$"))
-    link.wait_for(timeout=30_000)
-    with sheet.page.expect_download() as download:
-        link.click()
+    with sheet.page.expect_download(timeout=30_000) as download:
+        button(sheet, ending).click()
     path = download.value.path()
     content = path.read_bytes()
     assert download.value.suggested_filename == f"fool.{_SUFFIX[ending]}"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -26,7 +27,8 @@ class Desk:
         self.loads: list[str] = []
         self.errors: list[Exception] = []
         self.changes: list[str] = []
-        self.controls = Controls(self.selection, self.loads.append, self.attempt)
+        self.session = SimpleNamespace(selection=self.selection, load=self.loads.append, loading=None)
+        self.controls = Controls(self.session, self.attempt)
         self.selection.observe(lambda change: self.changes.append(change.name))
 
     def attempt(self, act) -> None:
@@ -188,7 +190,7 @@ def test_an_own_network_by_a_known_name_is_come_back_to_as_it_is(toy: nv.Network
 
 def test_the_menu_shows_what_is_being_loaded_and_the_way_back_cancels_it(desk: Desk) -> None:
     desk.controls.network.value = "resnet18"
-    desk.controls.loading = "resnet18"
+    desk.session.loading = "resnet18"
     desk.selection.method = "saliency"
     assert desk.controls.network.value == "resnet18"
     desk.controls.network.value = "toy"

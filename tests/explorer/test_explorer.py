@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import gc
 import io
+import re
 import sys
 import threading
 import time
@@ -20,7 +21,8 @@ import nbcnnviz as nv
 from nbcnnviz.attribution.method import _METHODS, Method
 from nbcnnviz.core.network import Network
 from nbcnnviz.explorer import Explorer, Selection, UnknownPanelError, app
-from nbcnnviz.explorer.panels import explain
+from nbcnnviz.session import Tasks, view
+from nbcnnviz.session import loading as session_loading
 from tests import toys
 from tests.explorer.conftest import PATIENCE
 from tests.session.test_selection import as_file
@@ -57,7 +59,7 @@ def test_the_result_is_what_the_selection_asks_for(explore, toy: nv.Network) -> 
     assert same(answers(ex), nv.attribute(trace, method="saliency", target=nv.Channel("0", 3)))
     ex.selection.image = "coffee"
     assert same(answers(ex), nv.attribute(toy.trace("coffee"), method="saliency", target=nv.Channel("0", 3)))
-    assert ex._predictions._top == toy.trace("coffee").top(8)
+    assert ex._sides.predictions._top == toy.trace("coffee").top(8)
 
 
 def test_a_first_question_may_be_given(explore, toy: nv.Network) -> None:
@@ -71,7 +73,7 @@ def test_a_first_question_may_be_given(explore, toy: nv.Network) -> None:
 def test_panels_that_are_not_shown_are_not_there(explore, toy: nv.Network, panels) -> None:
     ex = explore(toy, panels=panels)
     assert len(ex.children[0].children) == len([panels] if isinstance(panels, str) else panels)
-    assert ex._predictions._top
+    assert ex._sides.predictions._top
 
 
 def test_a_module_or_a_name_is_a_network(explore) -> None:
@@ -240,8 +242,7 @@ def slow(monkeypatch):
     slow = Slow()
     known = vars(nv.methods()["saliency"])
     monkeypatch.setitem(_METHODS, "slow", Method(**{**known, "name": "slow", "title": "Slow", "run": slow.run}))
-    monkeypatch.setattr("nbcnnviz.explorer.runner.FRAMES_A_SECOND", 1e9)
-    monkeypatch.setattr("nbcnnviz.explorer.app.FRAMES_A_SECOND", 1e9)
+    monkeypatch.setattr("nbcnnviz.session.tasks.FRAMES_A_SECOND", 1e9)
     return slow
 
 
@@ -313,13 +314,13 @@ def test_an_error_stays_to_be_read_while_a_run_goes_on(explore, toy, slow) -> No
 def test_of_many_questions_at_once_the_last_is_answered(explore, toy: nv.Network, monkeypatch) -> None:
     ex = explore(toy)
     asked: list = []
-    stream = explain.attribute.stream
+    stream = view.attribute.stream
 
     def record(trace, **question):
         asked.append(question["target"])
         return stream(trace, **question)
 
-    monkeypatch.setattr(explain.attribute, "stream", record)
+    monkeypatch.setattr(view.attribute, "stream", record)
     with gate(monkeypatch) as opened:
         ex.selection.image = "coffee"
         for number in range(100):
@@ -351,8 +352,8 @@ def test_questions_asked_on_many_threads_end_on_the_selection_as_it_is(explore, 
 def test_each_question_is_asked_once(explore, toy: nv.Network) -> None:
     ex = explore(toy, filter=1)
     requests: list = []
-    submit = ex._runner.submit
-    ex._runner.submit = lambda job: (requests.append(job), submit(job))
+    start = ex.session.tasks.start
+    ex.session.tasks.start = lambda *args, **options: requests.append(args) or start(*args, **options)
     for number, (name, value) in enumerate(
         [("target", 1), ("filter", 5), ("layer", "0"), ("method", "saliency"), ("image", "coffee")], 1
     ):
@@ -422,7 +423,7 @@ def test_a_network_that_was_trained_on_is_looked_at_anew(explore, method: str) -
     result = answers(ex)
     assert same(result, nv.attribute(network, "chelsea", method=method, target=0))
     assert not torch.equal(result.trace.scores, before)
-    assert ex._predictions._top == result.trace.top(8), "the predictions are the new ones too"
+    assert ex._sides.predictions._top == result.trace.top(8), "the predictions are the new ones too"
 
 
 def test_other_parameters_in_the_place_of_the_old_are_seen_too(explore) -> None:
@@ -436,17 +437,17 @@ def test_other_parameters_in_the_place_of_the_old_are_seen_too(explore) -> None:
 def test_weights_that_change_between_the_passes_are_looked_at_once_more(explore, monkeypatch) -> None:
     network = nv.Network(toys.classic(), size=(24, 20))
     ex = explore(network)
-    stream, trained = explain.attribute.stream, []
+    stream, trained = view.attribute.stream, []
 
     def train_first(trace, **question):
         if not trained:
             trained.append(train_step(network.module))
         return stream(trace, **question)
 
-    monkeypatch.setattr(explain.attribute, "stream", train_first)
+    monkeypatch.setattr(view.attribute, "stream", train_first)
     ex.selection.method = "saliency"
     assert same(answers(ex), nv.attribute(network, "chelsea", method="saliency"))
-    assert ex._predictions._top == ex.result.trace.top(8)
+    assert ex._sides.predictions._top == ex.result.trace.top(8)
 
 
 class Moody(nn.Module):
@@ -576,7 +577,7 @@ def loading(monkeypatch, toy: nv.Network):
             return self.outcome
 
     loading = Loading()
-    monkeypatch.setattr(app, "load_network", loading)
+    monkeypatch.setattr(session_loading, "load_network", loading)
     return loading
 
 
@@ -734,7 +735,7 @@ def test_the_last_trace_is_let_go_before_the_next_is_made(explore, monkeypatch, 
         ex.selection.target = lambda trace: trace.nothing
         ex.wait(PATIENCE)
         assert ex.error
-    last = weakref.ref(ex._tracer._last[-1])
+    last = weakref.ref(ex.session.tracer._last[-1])
     alive: list = []
     trace = Network.trace
 
@@ -749,7 +750,7 @@ def test_the_last_trace_is_let_go_before_the_next_is_made(explore, monkeypatch, 
         ex.selection.image = "coffee"
         ex.wait(PATIENCE)
         assert alive == [False]
-        last = weakref.ref(ex._tracer._last[-1])
+        last = weakref.ref(ex.session.tracer._last[-1])
         train_step(module)
         ex.selection.target = 2
         ex.wait(PATIENCE)
@@ -761,9 +762,9 @@ def test_the_last_trace_is_let_go_before_the_next_is_made(explore, monkeypatch, 
 def test_a_stale_trace_is_let_go_before_the_next_is_made(explore, monkeypatch) -> None:
     network = nv.Network(toys.classic(), size=(24, 20))
     ex = explore(network)
-    last = weakref.ref(ex._tracer._last[-1])
+    last = weakref.ref(ex.session.tracer._last[-1])
     alive: list = []
-    trace, stream = Network.trace, explain.attribute.stream
+    trace, stream = Network.trace, view.attribute.stream
 
     def look(*args, **kwargs):
         alive.append(last() is not None)
@@ -775,7 +776,7 @@ def test_a_stale_trace_is_let_go_before_the_next_is_made(explore, monkeypatch) -
         return stream(trace, **question)
 
     monkeypatch.setattr(Network, "trace", look)
-    monkeypatch.setattr(explain.attribute, "stream", train_first)
+    monkeypatch.setattr(view.attribute, "stream", train_first)
     gc.disable()
     try:
         ex.selection.method = "saliency"
@@ -828,3 +829,137 @@ def test_the_widget_is_shown_without_a_picture_when_there_is_none(explore, toy: 
         bundle = explore(toy, panels=panels)._repr_mimebundle_()
         assert "application/vnd.jupyter.widget-view+json" in bundle
         assert "image/png" not in bundle
+
+
+# What belongs to a task ends with it.
+
+
+def test_while_a_method_streams_the_status_says_what_it_does(explore, toy: nv.Network, slow) -> None:
+    ex = explore(toy)
+    assert ex._status.status.endswith("ms on cpu")
+    ex.selection.method = "slow"
+    slow.go(24)
+    assert ex._status.status.startswith("Computing: 24 of 100")
+    slow.go(1)
+    assert re.search(r"25 of 100, \d+ s left", ex._status.status)
+    assert ex._status.pausable
+    assert not ex._status.paused
+
+
+def test_a_run_is_paused_and_goes_on_from_the_status_line(explore, toy: nv.Network, slow) -> None:
+    ex = explore(toy)
+    ex.selection.method = "slow"
+    slow.go(2)
+    ex._status._handle_custom_msg({"type": "pause"}, [])
+    slow.ticks.release()
+    ex.wait(PATIENCE)
+    assert ex._status.paused
+    assert ex._status.status == f"Paused at {ex.result.step} of 100"
+    ex._status._handle_custom_msg({"type": "pause"}, [])
+    slow.go(1)
+    assert not ex._status.paused
+    ex._status._handle_custom_msg({"type": "stop"}, [])
+    slow.ticks.release()
+    ex.wait(PATIENCE)
+    assert ex._status.status == "Stopped"
+    assert not ex._status.pausable
+
+
+def test_a_network_chosen_while_a_pass_runs_is_given_up_by_stop_and_the_next_question_is_answered(
+    explore, toy: nv.Network, slow, loading
+) -> None:
+    ex = explore(toy)
+    ex.selection.method = "slow"
+    slow.go(1)
+    ex._controls.network.value = "resnet18"
+    ex._status._handle_custom_msg({"type": "stop"}, [])
+    assert ex._controls.network.value == "toy"
+    slow.ticks.release()
+    ex.wait(PATIENCE)
+    ex._controls.method.value = "saliency"
+    assert answers(ex).method == "saliency"
+
+
+def test_an_error_does_not_outlive_its_panel(explore, toy: nv.Network) -> None:
+    ex = explore(toy, layer="2")  # a rectifier
+    ex.panel = "weights"
+    ex.wait(PATIENCE)
+    assert "has no weights" in ex._status.error
+    ex.panel = "explain"
+    assert ex._status.error == ""
+    answers(ex)
+
+
+def test_an_explorer_closed_within_a_long_step_of_a_synthesis_is_closed(toy: nv.Network, monkeypatch) -> None:
+    """The step outlasts what the thread is waited for."""
+    monkeypatch.setattr(Tasks.close, "__defaults__", (0.01,))
+    module, before = toys.classic(), set(_instances)
+    begun, go_on = threading.Event(), threading.Event()
+    ex = nv.explore(nv.Network(module, size=(24, 20))).wait(PATIENCE)
+    ex.panel = "synthesize"
+    ex.wait(PATIENCE)
+    panel = ex.panels["synthesize"]
+
+    def target(trace):
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        return trace.scores[:, 0].sum()
+
+    ex.selection.target = target
+    ex.wait(PATIENCE)
+    panel.start()
+    assert begun.wait(PATIENCE)
+    task = panel.run.task
+    ex.close()
+    assert set(_instances) == before
+    assert task.live
+    go_on.set()
+    assert task.wait(PATIENCE)
+    assert task.state == "stopped"
+
+
+def test_waiting_within_what_is_waited_for_is_an_error_of_ours(explore, toy: nv.Network, loading) -> None:
+    ex = explore(toy)
+    found: list = []
+
+    def observer(change) -> None:
+        try:
+            ex.wait(PATIENCE)
+        except nv.NbcnnvizError as error:
+            found.append(str(error))
+
+    ex.selection.observe(observer, "network")
+    start_loading(ex, loading)
+    loading.outcome = loaded()
+    loading.go_on.release()
+    assert answers(ex).trace.network is loading.outcome
+    assert len(found) == 1
+    assert "wait() was called by what it would wait for" in found[0]
+
+
+def test_a_map_that_goes_while_it_is_saved_is_saved(explore, toy: nv.Network, monkeypatch, tmp_path) -> None:
+    """Another picture is asked for meanwhile: the panel's result is None from one moment to the next."""
+    ex = explore(toy)
+    panel = ex.panels["explain"]
+    found = iter([panel.result])
+    monkeypatch.setattr(type(panel), "result", property(lambda self: next(found, None)))
+    panel.save(tmp_path / "map.npz")
+    assert np.load(tmp_path / "map.npz")["values"].shape[-2:] == tuple(panel.widget.shape)
+
+
+def test_a_rank_correlation_holds_up_nothing_that_is_shown(explore, toy: nv.Network, slow, monkeypatch) -> None:
+    """It is made once, of the last frame, when that is on screen."""
+    ex = explore(toy)
+    ex.panels["explain"].pin()
+    shown: list = []
+    likeness = type(ex.panels["explain"].pinned).likeness
+
+    def record(pinned, values):
+        shown.append((ex.result.step, ex.session.lock._is_owned()))
+        return likeness(pinned, values)
+
+    monkeypatch.setattr(type(ex.panels["explain"].pinned), "likeness", record)
+    ex.selection.method = "slow"
+    slow.go(100)
+    ex.wait(PATIENCE)
+    assert shown == [(100, False)]

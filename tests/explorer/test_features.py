@@ -630,7 +630,7 @@ def test_another_picture_is_followed_and_the_trace_before_let_go(open_features, 
     panel.map.value = "Zeiler projection"
     point(panel, 3, 3)
     settled(ex)
-    trace = weakref.ref(ex._shown_trace)
+    trace = weakref.ref(ex.session.trace)
     before = panel.unit.values
     ex.selection.image = "coffee"
     settled(ex)

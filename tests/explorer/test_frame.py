@@ -13,7 +13,7 @@ from nbcnnviz.explorer.front import MapFrame, StatusLine
 from nbcnnviz.explorer.front.canvas import MANAGER
 from nbcnnviz.explorer.panels.explain import ExplainPanel
 from nbcnnviz.render import COLOURS, Scale, flat, lookup_table, to_bytes
-from tests.explorer.test_surface import names
+from tests.explorer.test_canvas import names
 
 
 @pytest.fixture(scope="module")

@@ -361,7 +361,7 @@ def test_the_count_over_all_samples_shows_how_far_it_is_and_does_not_draw_the_ch
     ex = explore(toy, panels=["gradients"])
     panel = panel_of(ex)
     told, drawn = [], []
-    monkeypatch.setattr(ex, "_tell", lambda status, step=0, steps=0: told.append((step, steps)))
+    monkeypatch.setattr(ex._status, "show", lambda task, error: told.append((task.completed, task.total)))
     monkeypatch.setattr(panel, "_draw", drawn.append)
     panel._all_samples.click()
     panel_of(ex)

@@ -8,24 +8,24 @@ from nbcnnviz.core.outline import activity
 
 
 def choose(ex, layer: object) -> None:
-    ex._map._handle_custom_msg({"type": "choose", "layer": layer}, [])
+    ex._sides.map._handle_custom_msg({"type": "choose", "layer": layer}, [])
     ex.wait(30)
 
 
 def test_the_map_shows_the_layers_and_follows_the_selection(explore, toy: nv.Network, mlp: nv.Network) -> None:
     ex = explore(toy)
-    assert sorted(n for n, k in zip(ex._map.names, ex._map.kinds, strict=True) if k) == sorted(toy.layers)
-    assert ex._map.current == toy.last_maps
+    assert sorted(n for n, k in zip(ex._sides.map.names, ex._sides.map.kinds, strict=True) if k) == sorted(toy.layers)
+    assert ex._sides.map.current == toy.last_maps
     ex.selection.layer = "0"
-    assert ex._map.current == "0"
+    assert ex._sides.map.current == "0"
     ex.selection.network = mlp
-    assert set(mlp.layers) <= set(ex._map.names)
-    assert ex._map.current == ""
+    assert set(mlp.layers) <= set(ex._sides.map.names)
+    assert ex._sides.map.current == ""
 
 
 def test_identities_are_left_out(explore, bundled: nv.Network) -> None:
     ex = explore(bundled)
-    assert not any(kind == "Identity" for kind in ex._map.kinds)
+    assert not any(kind == "Identity" for kind in ex._sides.map.kinds)
     assert not any(bundled.layers[name].kind == "Identity" for name in ex._controls.layer.options)
 
 
@@ -49,5 +49,5 @@ def test_the_map_is_coloured_by_the_activity_of_the_picture(explore, toy: nv.Net
         ex.selection.image = picture
         ex.wait(30)
         expected = activity(toy.trace(picture))
-        heat = dict(zip(ex._map.names, np.frombuffer(ex._map.heat, np.float32), strict=True))
+        heat = dict(zip(ex._sides.map.names, np.frombuffer(ex._sides.map.heat, np.float32), strict=True))
         assert {name: heat[name] for name in expected} == pytest.approx(expected, rel=1e-5)

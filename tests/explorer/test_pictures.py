@@ -94,7 +94,7 @@ def test_another_picture_is_whole(explore, toy: nv.Network) -> None:
     say(ex, "sample", name="coffee")
     assert ex.selection.crop is None
     assert ex._pictures.widget.crop == [0, 0, 1, 1]
-    ex._history.undo()
+    ex.session.history.undo()
     assert ex.selection.crop == (0, 0, 0.5, 0.5)
     assert ex._pictures.widget.current == "chelsea"
     assert ex._pictures.widget.crop == [0, 0, 0.5, 0.5]
@@ -118,8 +118,8 @@ def test_a_camera_is_told_when_its_frame_was_answered(explore, toy: nv.Network, 
     ex.selection.target = 1
     ex.wait(30)
     assert len(nexts) == 3, "no frame, no answer"
-    ex._history.undo()
-    ex._history.undo()
+    ex.session.history.undo()
+    ex.session.history.undo()
     assert ex.selection.source == "chelsea", "the frames of a camera are one step"
 
 

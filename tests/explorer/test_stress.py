@@ -149,7 +149,7 @@ def shown(page: Page, ex: Explorer) -> None:
     assert shows_picture(ex)
     page.shows(frame, "caption", "values", "shape", "picture", "size", "low", "high", "colours")
     page.shows(ex._status, "status", "running", "error", "step", "steps")
-    page.shows(ex._map, "current", "names")
+    page.shows(ex._sides.map, "current", "names")
     page.shows(ex._tools, "can_undo", "formats")
     assert not ex._status.running
 
@@ -172,7 +172,7 @@ def test_after_a_message_that_was_lost_the_page_shows_the_last_state(explore, to
 def test_what_nobody_can_be_shown_ends_no_job(explore, toy: nv.Network, page: Page, long) -> None:
     """The page goes while a job streams: it goes on, stops when it is asked to, and the next page gets all."""
     ex = explore(toy, target=1)
-    thread = ex._runner._thread
+    thread = ex.session.tasks._worker
     ex.selection.method = "long"
     wait_until(lambda: ex.result.step > 5)
     page.gone = True
@@ -184,13 +184,13 @@ def test_what_nobody_can_be_shown_ends_no_job(explore, toy: nv.Network, page: Pa
     page.gone = False
     ex.selection.method = "gradient"
     shown(page, ex)
-    assert ex._runner._thread is thread
+    assert ex.session.tasks._worker is thread
     assert thread.is_alive()
 
 
 def test_a_page_that_closes_its_widgets_in_the_middle_of_a_run_ends_nothing(explore, toy: nv.Network, long) -> None:
     ex = explore(toy, target=1)
-    thread, manager = ex._runner._thread, get_comm_manager()
+    thread, manager = ex.session.tasks._worker, get_comm_manager()
     ex.selection.method = "long"
     wait_until(lambda: ex.result.step > 5)
     for part in parts_of(ex):
@@ -199,5 +199,5 @@ def test_a_page_that_closes_its_widgets_in_the_middle_of_a_run_ends_nothing(expl
     wait_until(lambda: ex.result.step > seen + 20)
     ex.selection.method = "gradient"
     shows_its_selection(ex)
-    assert ex._runner._thread is thread
+    assert ex.session.tasks._worker is thread
     assert thread.is_alive()

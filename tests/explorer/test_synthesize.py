@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gc
 import io
 import re
@@ -28,12 +27,11 @@ from nbcnnviz.explorer.front import parts_of
 from nbcnnviz.explorer.front.base import encoded
 from nbcnnviz.explorer.panels.synthesize import SynthesizePanel
 from nbcnnviz.explorer.panels.synthesize.curves import Curves
-from nbcnnviz.explorer.panels.synthesize.pace import SLACK, Pace
-from nbcnnviz.explorer.panels.synthesize.panel import STAYING
 from nbcnnviz.explorer.panels.synthesize.question import Subject, numbers
-from nbcnnviz.explorer.panels.synthesize.run import POINTS, History
-from nbcnnviz.explorer.runner import Runner
-from nbcnnviz.session.selection import Selection
+from nbcnnviz.explorer.panels.synthesize.run import POINTS, RunRecord
+from nbcnnviz.explorer.panels.synthesize.screen import STAYING
+from nbcnnviz.session import Selection, Session
+from nbcnnviz.session.pace import SLACK, Pace
 from tests import toys
 from tests.explorer.conftest import PATIENCE
 from tests.untouched import photograph
@@ -48,26 +46,25 @@ class Bench:
         self.selection = Selection(network, image)
         for name, value in selected.items():
             setattr(self.selection, name, value)
-        self.asked = 0
-        self.panel = SynthesizePanel(self.selection, lambda act: act(), self._ask)
+        self.session = Session(self.selection)
+        self.panel = SynthesizePanel(self.selection, lambda act: act(), self.session.ask)
+        self.panel.use(self.session.tasks)
+        self.session.view, self.session.views = self.panel, [self.panel]
         self.select()
-
-    def _ask(self) -> None:
-        self.asked += 1
 
     def __getattr__(self, name: str) -> object:
         """A control by its name."""
         panel = self.panel
         if name in panel._dials.sliders:
             return panel._dials.sliders[name]
-        return getattr(panel, f"_{name}") if hasattr(panel, f"_{name}") else getattr(panel._setup, name)
+        return next(getattr(part, name) for part in (panel._layout, panel._screen, panel._setup) if hasattr(part, name))
 
     def select(self, **selected: object) -> None:
         """Change the selection, as the explorer tells of it."""
         for name, value in selected.items():
             setattr(self.selection, name, value)
-        for frame in self.panel.answer(self.selection.snapshot, None):
-            self.panel.show(frame)
+        self.session.ask()
+        assert self.session.tasks.wait(PATIENCE)
 
     def run(self, recipe: str | None = None, steps: int = 6, **options: object) -> s.Frame:
         """Run to the end; what went wrong, if anything did, is raised."""
@@ -91,7 +88,7 @@ class Bench:
     def start_forever(self) -> None:
         self.steps.value = FOREVER
         self.panel.start()
-        self.until(lambda: self.panel.run.made >= 3)
+        self.until(lambda: self.panel.run.task.made >= 3)
 
     def until(self, found: Callable[[], object]) -> None:
         end = time.monotonic() + PATIENCE
@@ -106,6 +103,10 @@ class Bench:
     @property
     def said(self) -> str:
         return unescape(re.sub("<[^>]*>", "", f"{self.verb.value} {self.words.value}").strip())
+
+    def close(self) -> None:
+        self.session.close()
+        self.panel.close()
 
     def click(self, button: str) -> None:
         found = getattr(self, button)
@@ -123,7 +124,7 @@ def bench() -> Iterator[Callable[..., Bench]]:
 
     yield open_
     for one in opened:
-        one.panel.close()
+        one.close()
 
 
 @pytest.fixture
@@ -166,21 +167,21 @@ def test_a_run_is_paused_resumed_stepped_and_stopped(made: Bench) -> None:
     assert made.steps.disabled
     made.click("play")
     made.panel.wait(PATIENCE)
-    paused = run.made
+    paused = run.task.made
     time.sleep(0.05)
-    assert run.made == paused
+    assert run.task.made == paused
     assert made.status.status.startswith(f"Paused at step {paused - 1} of {FOREVER}")
     assert made.play.description == "Resume"
     for more in (1, 2, 3):
         made.click("step")
         made.panel.wait(PATIENCE)
-        assert run.made == paused + more
+        assert run.task.made == paused + more
         assert made.pictures.caption.startswith(f"Step {paused + more - 1}")
     made.click("play")
-    made.until(lambda: run.made > paused + 10)
+    made.until(lambda: run.task.made > paused + 10)
     made.click("stop")
     made.panel.wait(PATIENCE)
-    assert run.state == "stopped"
+    assert run.task.state == "stopped"
     assert made.status.status.startswith("Ended at step")
     assert made.play.description == "Start"
     assert not made.recipe.disabled
@@ -191,14 +192,14 @@ def test_three_quick_clicks_on_step_are_three_steps(made: Bench) -> None:
     for _ in range(4):
         made.click("step")
     made.panel.wait(PATIENCE)
-    assert made.panel.run.made == 4
+    assert made.panel.run.task.made == 4
 
 
 def test_step_while_it_runs_pauses_after_the_next(made: Bench) -> None:
     made.start_forever()
     made.click("step")
     made.panel.wait(PATIENCE)
-    assert made.panel.run.state == "paused"
+    assert made.panel.run.task.state == "paused"
     assert made.status.status.startswith("Paused")
 
 
@@ -234,12 +235,12 @@ def test_pause_and_stop_take_effect_within_one_step(bench, how: str) -> None:
     made = bench(nv.Network(module, size=(24, 20)), target=0)
     made.start_forever()
     module.go_on.clear()
-    before = made.panel.run.made
+    before = made.panel.run.task.made
     getattr(made.panel, how)()
     passes = module.passes
     module.go_on.set()
     made.panel.wait(PATIENCE)
-    assert made.panel.run.made <= before + 2
+    assert made.panel.run.task.made <= before + 2
     assert module.passes <= passes + 1
 
 
@@ -256,7 +257,7 @@ def test_a_control_moved_while_it_runs_acts_within_two_steps(made: Bench) -> Non
     assert frame.step == 4
     assert frame.provenance.changes == ((3, {"learning_rate": 0.5, "tv": 1e-3}),)
     assert "tv" in frame.penalties
-    with_tv = [bool(penalties) for penalties in made.panel.run.history.penalties]
+    with_tv = [bool(penalties) for penalties in made.panel.run.record.penalties]
     assert with_tv == [False, False, False, True, True]
 
 
@@ -287,7 +288,7 @@ def test_a_fooling_image_shows_both_pictures_the_change_and_the_predictions(benc
     assert all(map(made.shows, (frame.original.image, frame.image, frame.difference()), range(3)))
     assert made.pictures.titles[0].startswith("Before: espresso")
     assert made.pictures.titles[1].startswith("After: goldfish")
-    assert made.before_and_after.value.count("<tr>") == 5
+    assert made.predictions.value.count("<tr>") == 5
     assert f"{frame.change_l2:.2%}" in made.pictures.caption
 
 
@@ -481,7 +482,7 @@ def test_a_run_goes_on_from_an_earlier_frame_with_the_settings_of_now(made: Benc
     frame = made.end()
     run = made.panel.run
     assert run.reel.steps == [0, 1, 2, 3, 4, 5, 6, 7]
-    assert run.history.steps == run.reel.steps
+    assert run.record.steps == run.reel.steps
     assert run.newest.step == 7
     assert frame.provenance.subject == "nv.ClassScore(4)"
     assert made.pictures.caption.startswith("Step 7: class crane (4)")
@@ -590,7 +591,7 @@ def test_the_curves_show_score_probabilities_gradient_and_penalties(made: Bench,
 
 
 def test_a_long_run_keeps_a_bounded_number_of_points(toy: nv.Network) -> None:
-    history, frame = History(), next(s.synthesize(toy, 0))
+    history, frame = RunRecord(), next(s.synthesize(toy, 0))
     for step in range(5000):
         history.add(step, frame)
         assert len(history.steps) <= POINTS + 1
@@ -604,7 +605,7 @@ def test_a_long_run_keeps_a_bounded_number_of_points(toy: nv.Network) -> None:
 
 def test_drawing_takes_no_more_than_its_share_of_the_time(monkeypatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("nbcnnviz.explorer.panels.synthesize.pace.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("nbcnnviz.session.pace.time.perf_counter", lambda: now[0])
     pace = Pace(30, 0.05)
     while now[0] < 10:
         if pace.due:
@@ -617,7 +618,7 @@ def test_drawing_takes_no_more_than_its_share_of_the_time(monkeypatch) -> None:
 
 def test_a_drawing_that_took_long_and_irregular_steps_cost_no_frames(monkeypatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("nbcnnviz.explorer.panels.synthesize.pace.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("nbcnnviz.session.pace.time.perf_counter", lambda: now[0])
     pace = Pace(20, 0.1)
     while now[0] < 10:
         now[0] += 0.03
@@ -645,17 +646,17 @@ def test_a_run_that_nobody_sees_goes_on_but_draws_nothing_until_someone_looks(ma
     made.start_forever()
     made.until(lambda: made.pictures.caption != "")
     views(made, first=False)
-    at = made.panel.run.made
+    at = made.panel.run.task.made
     shown = made.pictures.caption
-    made.until(lambda: made.pictures.caption != shown and made.panel.run.made > at)  # the second still looks
+    made.until(lambda: made.pictures.caption != shown and made.panel.run.task.made > at)  # the second still looks
     views(made, second=False)
-    made.until(lambda: made.panel.run.made > at + 3)
-    shown, drawn = made.pictures.caption, made.panel._pictures_pace.drawn
-    at = made.panel.run.made
-    made.until(lambda: made.panel.run.made > at + 20)
+    made.until(lambda: made.panel.run.task.made > at + 3)
+    shown, drawn = made.pictures.caption, made.panel._screen.shown
+    at = made.panel.run.task.made
+    made.until(lambda: made.panel.run.task.made > at + 20)
     made.panel.stop()
     made.panel.wait(PATIENCE)
-    assert (made.pictures.caption, made.panel._pictures_pace.drawn) == (shown, drawn)
+    assert (made.pictures.caption, made.panel._screen.shown) == (shown, drawn)
     views(made, first=True)
     assert made.pictures.caption.startswith(f"Step {made.panel.run.newest.step}:")
     assert made.shows(made.panel.run.newest.frame.image)
@@ -673,10 +674,10 @@ def test_views_that_are_closed_are_no_longer_asked(made: Bench) -> None:
 def test_a_picture_in_passing_travels_lighter_than_the_one_that_stays(made: Bench) -> None:
     made.start_forever()
     made.until(lambda: made.pictures.caption != "")
-    made.until(lambda: made.panel._in_passing)
+    made.until(lambda: made.panel._screen.in_passing)
     made.panel.stop()
     made.panel.wait(PATIENCE)
-    assert not made.panel._in_passing
+    assert not made.panel._screen.in_passing
     assert made.pictures.pictures[0] == encoded(made.panel.run.newest.frame.image, STAYING)
 
 
@@ -692,14 +693,17 @@ def test_it_says_how_fast_it_is_and_how_long_it_will_take(made: Bench) -> None:
 
 
 def downloaded(made: Bench, ending: str) -> tuple[str, bytes]:
+    """The file that a button hands to the browser: as bytes in a message, and nothing of it in what is saved."""
+    before = sum(len(str(part.get_state())) for part in parts_of(made.panel.widget))
+    sent: list = []
+    made.pictures.send = lambda message, buffers: sent.append((message, buffers))
     made.saves[ending].click()
     made.panel.wait(PATIENCE)
     assert made.status.error == ""
-    match = re.fullmatch(
-        r"<a download='([^']+)' href='data:([^;]+);base64,([^']+)'[^>]*>Download .+</a> .+", made.links.value
-    )
-    assert match
-    return match[1], base64.b64decode(match[3])
+    ((message, buffers),) = sent
+    assert message["type"] == "file"
+    assert sum(len(str(part.get_state())) for part in parts_of(made.panel.widget)) <= before + 2000
+    return message["name"], buffers[0]
 
 
 def test_the_run_is_offered_as_picture_film_array_and_code(made: Bench, toy: nv.Network) -> None:
@@ -744,10 +748,10 @@ def test_a_film_without_its_encoder_gets_a_sentence(made: Bench, monkeypatch) ->
 def test_saving_does_not_end_the_run_that_goes_on(made: Bench) -> None:
     made.start_forever()
     made.saves["png"].click()
-    made.until(lambda: made.links.value)
-    before = made.panel.run.made
-    made.until(lambda: made.panel.run.made > before + 3)
-    assert made.panel.run.state == "playing"
+    made.until(lambda: not made.panel._writing.live)
+    before = made.panel.run.task.made
+    made.until(lambda: made.panel.run.task.made > before + 3)
+    assert made.panel.run.task.state == "running"
 
 
 def test_the_panel_writes_files_by_their_ending(made: Bench, tmp_path: Path) -> None:
@@ -774,7 +778,7 @@ def test_an_explosion_is_told_and_the_last_good_frame_stays(made: Bench) -> None
     made.panel.wait(PATIENCE)
     assert re.search(r"at step \d+: lower learning_rate \(now 100\) or l2 \(now 0.5\)", made.status.error)
     run = made.panel.run
-    assert run.state == "failed"
+    assert run.task.state == "failed"
     assert not made.status.running
     assert made.pictures.caption.startswith(f"Step {run.newest.step}:")
     assert bool(run.newest.frame.input.isfinite().all())
@@ -823,49 +827,47 @@ def test_a_picture_that_cannot_be_drawn_is_told_and_ends_the_run(made: Bench, mo
 
 
 def test_a_run_makes_way_for_the_explorer(made: Bench) -> None:
-    elsewhere = Runner(lambda: None, lambda frame: None, lambda error, end: None)
     go_on, began = threading.Event(), threading.Event()
 
-    def job():
+    def answer(snapshot, trace):
         began.set()
         assert go_on.wait(PATIENCE)
-        yield 1
+        yield None
 
-    made.panel.elsewhere = elsewhere
     try:
         made.start_forever()
-        elsewhere.submit(job)
+        made.panel.answer = answer
+        made.session.ask()
         assert began.wait(PATIENCE)
         time.sleep(0.05)
-        before, start = made.panel.run.made, time.perf_counter()
+        before, start = made.panel.run.task.made, time.perf_counter()
         time.sleep(0.6)
-        assert made.panel.run.made - before <= 2 + (time.perf_counter() - start) / 0.25
+        assert made.panel.run.task.made - before <= 2 + (time.perf_counter() - start) / 0.25
         go_on.set()
-        made.until(lambda: made.panel.run.made > before + 10)
+        made.until(lambda: made.panel.run.task.made > before + 10)
         made.panel.stop()
         made.panel.wait(PATIENCE)
     finally:
         go_on.set()
-        elsewhere.close()
 
 
 def test_a_change_of_the_selection_does_not_stop_a_run(made: Bench) -> None:
     made.start_forever()
     for number in range(20):
         made.select(target=number % 5, image=("coffee", "moon")[number % 2])
-    before = made.panel.run.made
-    made.until(lambda: made.panel.run.made > before + 3)
-    assert made.panel.run.state == "playing"
+    before = made.panel.run.task.made
+    made.until(lambda: made.panel.run.task.made > before + 3)
+    assert made.panel.run.task.state == "running"
 
 
 def test_a_new_run_ends_the_one_before(made: Bench) -> None:
     made.start_forever()
     first = made.panel.run
     made.panel.start()
-    made.until(lambda: made.panel.run.made > 2)
+    made.until(lambda: made.panel.run.task.made > 2)
     assert made.panel.run is not first
-    assert first.state == "stopped"
-    assert first._frames is None
+    assert first.task.state == "stopped"
+    assert not first.task._thread.is_alive()
 
 
 def test_the_users_network_is_left_as_it_was(bench) -> None:
@@ -889,7 +891,7 @@ def test_twenty_panels_and_runs_leave_no_thread_widget_or_tensor(toy: nv.Network
         made.start_forever()
         (made.panel.stop, made.panel.pause, lambda: None)[number % 3]()
         gone = weakref.ref(made.panel)
-        made.panel.close()
+        made.close()
         for part in parts_of(made.panel.widget):
             part.close()
         return gone
@@ -912,7 +914,7 @@ def test_twenty_runs_of_one_panel_leave_no_thread_or_tensor(made: Bench) -> None
         made.panel.wait(PATIENCE)
         made.panel.stop()
         made.panel.wait(PATIENCE)
-        assert made.panel.run.state == "stopped"
+        assert made.panel.run.task.state == "stopped"
         gc.collect()
         return threading.active_count(), tensors()
 
@@ -925,8 +927,18 @@ def test_twenty_runs_of_one_panel_leave_no_thread_or_tensor(made: Bench) -> None
 
 def test_the_subject_is_the_selection_of_now(toy: nv.Network) -> None:
     selection = Selection(toy, "coffee")
-    assert Subject.of(selection).natural == "class"
+    assert Subject.of(selection.snapshot).natural == "class"
     selection.filter = 2
-    assert Subject.of(selection).natural == "filter"
+    assert Subject.of(selection.snapshot).natural == "filter"
     selection.unit = (0, 0)
-    assert Subject.of(selection).natural == "unit"
+    assert Subject.of(selection.snapshot).natural == "unit"
+
+
+def test_a_wrong_number_is_told_until_a_right_one_comes(made: Bench) -> None:
+    made.start_forever()
+    made.panel._moved("learning_rate", float("nan"))
+    assert "finite number" in made.status.error
+    made.panel._moved("learning_rate", 0.2)
+    assert made.status.error == ""
+    assert made.panel.error is None
+    assert made.panel.run.specification.controls.learning_rate == 0.2

@@ -31,17 +31,33 @@ class Front(anywidget.AnyWidget):
     _unsent: frozenset[str] = frozenset()
 
     def send_state(self, key: str | Iterable[str] | None = None) -> None:
-        """Send traits. What cannot be delivered is sent again, or with what comes next: no job ends for want of a page."""
-        keys = self._unsent | frozenset(self.keys if key is None else [key] if isinstance(key, str) else key)
+        """Send traits, with those that could not be delivered before."""
+        keys = self.keys if key is None else [key] if isinstance(key, str) else key
+        super().send_state(self._unsent | frozenset(keys))
+
+    def _send(self, message: dict[str, Any], buffers: Any = None) -> None:
+        """Send a message. Traits that cannot be delivered go again, or with what comes next: a task outlives its page.
+
+        What is wrong with the traits themselves is raised, before there is a message.
+        """
+        if message.get("method") != "update":
+            return super()._send(message, buffers=buffers)
+        names = frozenset(message["state"]) | {path[0] for path in message["buffer_paths"]}
         for _ in range(2):
             try:
-                super().send_state(keys)
-            except Exception:
-                self._unsent = keys
-                self.log.debug("Not delivered: %s", sorted(keys), exc_info=True)
+                super()._send(message, buffers=buffers)
+            except Exception:  # whatever a page's connection raises when it is gone
+                tell = self.log.debug if self._unsent else self.log.warning  # once for each time that a page is gone
+                tell("Not delivered to the page: %s", ", ".join(sorted(names)), exc_info=True)
+                self._unsent = self._unsent | names
             else:
-                self._unsent = frozenset()
-                return
+                self._unsent = self._unsent - names
+                break
+        return None
+
+    def download(self, name: str, content: bytes) -> None:
+        """Hand the reader a file."""
+        self.send({"type": "file", "name": name}, [content])
 
     def on(self, event: str, act: Handler) -> None:
         """Call ``act`` with the message when the reader does what the front end calls ``event``."""

@@ -8,10 +8,11 @@ from typing import Any
 import traitlets as t
 
 from nbcnnviz.explorer.front.base import Front
+from nbcnnviz.session import Task
 
 
 class StatusLine(Front):
-    """What is going on, in words and as a bar. Event ``"stop"``: the reader asks for a stop.
+    """What is going on, in words and as a bar. Events ``"stop"`` and ``"pause"``, which also resumes: what the reader asks for.
 
     Its views report whether what they belong to is visible: not in a hidden tab, on a hidden page, or scrolled away.
     """
@@ -21,6 +22,8 @@ class StatusLine(Front):
     step = t.Int(0).tag(sync=True)
     steps = t.Int(0).tag(sync=True)
     running = t.Bool(False).tag(sync=True)
+    pausable = t.Bool(False).tag(sync=True)
+    paused = t.Bool(False).tag(sync=True)
     error = t.Unicode("").tag(sync=True)
     snapshot = t.Unicode("").tag(sync=True)  # identifies the explorer's snapshot, hidden while this is shown
 
@@ -49,6 +52,19 @@ class StatusLine(Front):
             for act in self._callbacks:
                 act()
 
+    def show(self, task: Task, error: str = "") -> None:
+        """Show how a task stands, and what went wrong."""
+        busy = task.live and not task.answered
+        with self.hold_sync():
+            self.error = error
+            if not busy:
+                self.status = {"stopped": "Stopped", "failed": ""}.get(task.state, task.status)
+                self.step, self.steps, self.running, self.paused = 1, 1, False, False
+            elif task.slow or task.status or task.total > 1:  # else it may be over before anyone could read it
+                self.status, self.step, self.steps = progress(task), task.completed, task.total
+                self.running, self.paused = True, task.state == "paused"
+            self.pausable = busy and task.total > 1
+
     def tell(self, status: str, step: int = 0, steps: int = 0) -> None:
         """Say that something runs; ``steps`` 0 where its end is not known."""
         with self.hold_sync():
@@ -58,3 +74,23 @@ class StatusLine(Front):
         """Say that nothing runs any more."""
         with self.hold_sync():
             self.status, self.step, self.steps, self.running = status, 1, 1, False
+
+
+def progress(task: Task) -> str:
+    """What a task does, how far it is and how long it will take, in words."""
+    if task.status:
+        return task.status
+    if task.total <= 1:
+        return f"{task.title} ..."
+    how_far = f"{task.completed} of {task.total}"
+    if task.state == "paused":
+        return f"Paused at {how_far}"
+    left = task.seconds_left
+    return f"{task.title}: {how_far}" + (f", {duration(left)} left" if left is not None else "")
+
+
+def duration(seconds: float) -> str:
+    """A time in words."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

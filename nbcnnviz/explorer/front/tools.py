@@ -21,7 +21,3 @@ class Tools(Front):
     def copy(self, code: str) -> None:
         """Put text on the reader's clipboard, or before their eyes where there is none."""
         self.send({"type": "code", "text": code})
-
-    def download(self, name: str, content: bytes) -> None:
-        """Hand the reader a file."""
-        self.send({"type": "file", "name": name}, [content])

@@ -3,7 +3,7 @@
 from nbcnnviz.explorer.panels.explain import ExplainPanel
 from nbcnnviz.explorer.panels.features import FeaturesPanel
 from nbcnnviz.explorer.panels.gradients import GradientsPanel
-from nbcnnviz.explorer.panels.panel import Act, Panel, Request
+from nbcnnviz.explorer.panels.panel import Act, Panel
 from nbcnnviz.explorer.panels.predictions import PredictionsPanel
 from nbcnnviz.explorer.panels.synthesize import SynthesizePanel
 from nbcnnviz.explorer.panels.weights import WeightsPanel
@@ -12,4 +12,4 @@ TABS: dict[str, type[Panel]] = {
     panel.name: panel for panel in (ExplainPanel, FeaturesPanel, WeightsPanel, GradientsPanel, SynthesizePanel)
 }
 
-__all__ = ["TABS", "Act", "ExplainPanel", "Panel", "PredictionsPanel", "Request"]
+__all__ = ["TABS", "Act", "ExplainPanel", "Panel", "PredictionsPanel"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -11,15 +11,16 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from nbcnnviz.attribution import Attribution, attribute, methods
+from nbcnnviz.attribution import Attribution, methods
 from nbcnnviz.core.errors import NbcnnvizError
-from nbcnnviz.core.targets import ClassScore, in_python
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import MapFrame, ring
 from nbcnnviz.explorer.front.maps import PINNED, VIEWS
-from nbcnnviz.explorer.panels.panel import Panel, Request
+from nbcnnviz.explorer.panels.panel import Panel
 from nbcnnviz.explorer.panels.saving import FORMATS, write
 from nbcnnviz.render import Scale, default_for, flat, overlay, upscaled
+from nbcnnviz.session import Explanation, Snapshot
+from nbcnnviz.session.code import explanation_code
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +48,52 @@ class Pinned:
         """Spearman's rank correlation with another map (C, h, w), both at the finer of their sizes; NaN if one is flat."""
         from scipy.stats import spearmanr  # it takes its time to import
 
-        maps = [flat(v[None]).nan_to_num(0, 0, 0).cpu() for v in (self.values, values)]
+        maps = [_plain(v) for v in (self.values, values)]
         if any(m.min() == m.max() for m in maps):  # before they are scaled: that would round what is flat
             return float("nan")
         size = max(m.shape[1] for m in maps), max(m.shape[2] for m in maps)
         first, second = (upscaled(m[None], size).numpy().ravel() for m in maps)
         return float(spearmanr(first, second).statistic)
 
+    def in_words(self, values: Tensor) -> str:
+        """How like another map (C, h, w) is, as it is shown; nothing if one of the two is flat."""
+        found = self.likeness(values)
+        return "" if np.isnan(found) else _LIKENESS.format(found)
 
-class ExplainPanel(Panel):
+    @property
+    def is_flat(self) -> bool:
+        """Whether it has the same value everywhere, and is like nothing."""
+        plain = _plain(self.values)
+        return bool(plain.min() == plain.max())
+
+
+_LIKENESS = "Rank correlation with the pinned map: {:.2f}"
+
+
+def _plain(values: Tensor) -> Tensor:
+    """A map (C, h, w) summed over channels, (1, h, w), zero where it is no number."""
+    return flat(values[None]).nan_to_num(0, 0, 0).cpu()
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """The last frame, and in words how like the pinned map it is."""
+
+    result: Attribution
+    likeness: str
+
+    @property
+    def step(self) -> int:
+        """How far the method has come."""
+        return self.result.step
+
+    @property
+    def steps(self) -> int:
+        """How many steps it has."""
+        return self.result.steps
+
+
+class ExplainPanel(Explanation, Panel):
     """Shows attributions in a `MapFrame`.
 
     Attributes
@@ -77,40 +115,42 @@ class ExplainPanel(Panel):
         self.widget = MapFrame(label="Explanation", views=[*VIEWS, PINNED])
         self.widget.on("pin", lambda _: self.attempt(self.pin))
         self.widget.on("unpin", lambda _: self.unpin())
-        self.result: Attribution | None = None
         self.pinned: Pinned | None = None
         self._signed: bool | None = None
         self._colours: dict[bool | None, str] = {}
 
-    def answer(self, request: Request, trace: Trace) -> Generator[Attribution, None, None]:
-        """The map of the target, once or better and better."""
-        layer = request.layer if methods()[request.method].needs_layer else None
-        question = {"method": request.method, "target": request.target, "layer": layer}
-        yield from attribute.stream(trace, **question, **request.options)
+    def answer(self, snapshot: Snapshot, trace: Trace) -> Iterator[Attribution | Compared]:
+        """The map of the target, once or better and better; and the last one compared with what is pinned."""
+        frame = None
+        for frame in super().answer(snapshot, trace):
+            yield frame
+        pinned = self.pinned
+        if frame is not None and pinned is not None:  # which takes its time: not before the map is shown
+            yield Compared(frame, pinned.in_words(frame.values[0].detach().float()))
 
     def show_trace(self, trace: Trace) -> None:
         """Show another picture."""
-        self.result = None
+        super().show_trace(trace)
         self.widget.show_picture(trace.pictures[0])
 
-    def forget(self) -> None:
-        """Let the result go, and its trace with it."""
-        self.result = None
-
-    def show(self, frame: Attribution) -> None:
+    def show(self, frame: Attribution | Compared) -> None:
         """Show a map, in the colours that fit its sign, or that the reader chose for maps of this sign."""
-        self.result = frame
-        map_ = flat(frame.values)[0]
+        result, likeness = (frame.result, frame.likeness) if isinstance(frame, Compared) else (frame, "")
+        before, self.result = self.result, result
+        with self.widget.hold_sync():
+            self.widget.likeness = likeness if self.pinned is not None else ""
+            if before is not result:
+                self._show_map(result)
+
+    def _show_map(self, result: Attribution) -> None:
+        map_ = flat(result.values)[0]
         scale = Scale.to_show(map_)
         self._colours[self._signed] = self.widget.colours
         self._signed = scale.signed
-        colours = self._colours.get(scale.signed, default_for(scale.signed))
-        with self.widget.hold_sync():
-            self.widget.show_map(map_, scale, colours)
-            self.widget.caption = self._caption(frame) + _remark(map_, scale)
-            self._liken()
+        self.widget.show_map(map_, scale, self._colours.get(scale.signed, default_for(scale.signed)))
+        self.widget.caption = self._caption(result) + _remark(map_, scale)
         if scale.high > 0:
-            self._mark_strongest(map_, *frame.trace.size)
+            self._mark_strongest(map_, *result.trace.size)
         else:
             self.widget.unmark()
 
@@ -129,34 +169,29 @@ class ExplainPanel(Panel):
         self.pinned = Pinned(picture, values, frame.caption, frame.colours)
         with frame.hold_sync():
             frame.pin()
-            self._liken()
+            frame.likeness = "" if self.pinned.is_flat else _LIKENESS.format(1)  # with itself
 
     def unpin(self) -> None:
         """Let the pinned map go."""
         self.pinned = None
         self.widget.unpin()
 
-    def _liken(self) -> None:
-        """Say how like the pinned map the one on screen is."""
-        if self.pinned is not None and self.result is not None:
-            found = self.pinned.likeness(self.result.values[0].detach().float())
-            self.widget.likeness = "" if np.isnan(found) else f"Rank correlation with the pinned map: {found:.2f}"
-
     def save(self, path: str | PathLike[str], code: str = "") -> None:
         """Write the overlay as it is set (``.png``, ``.jpg``, ``.svg``), the raw values (``.npy``, ``.npz``) or a page."""
-        if self.result is None:
+        result, pinned, caption = self.result, self.pinned, self.widget.caption  # which a task may be changing
+        if result is None:
             raise NbcnnvizError("There is no map to save yet: wait for the explorer, with ex.wait().")
-        frame, values = self.widget, self.result.values[0].detach().float().cpu().numpy()
-        arrays = {"values": values, "heatmap": self.result.heatmap}
-        if self.pinned is not None:
-            arrays["pinned"] = self.pinned.values.numpy()
-        write(path, self._overlay(self.result), arrays, frame.caption, code)
+        arrays = {"values": result.values[0].detach().float().cpu().numpy(), "heatmap": result.heatmap}
+        if pinned is not None:
+            arrays["pinned"] = pinned.values.numpy()
+        write(path, self._overlay(result), arrays, caption, code)
 
     def preview(self) -> Image.Image | None:
         """The picture and the overlay as it is set, side by side."""
-        if self.result is None:
+        result = self.result
+        if result is None:
             return None
-        picture, overlay = self.result.trace.pictures[0], self._overlay(self.result)
+        picture, overlay = result.trace.pictures[0], self._overlay(result)
         both = Image.new("RGB", (2 * picture.width + 8, picture.height), "white")
         both.paste(picture)
         both.paste(overlay, (picture.width + 8, 0))
@@ -164,17 +199,7 @@ class ExplainPanel(Panel):
 
     def code(self, image: str) -> list[str]:
         """The call of `nbcnnviz.attribute` that makes the map again."""
-        s, result = self.selection, self.result
-        lines = []
-        target = s.explains()
-        if target is None and result is not None and isinstance(result.target, ClassScore):
-            target = result.target.indices(result.trace)[0]
-        own, explained = in_python(target)
-        lines += own
-        layer = f", layer={s.layer!r}" if methods()[s.method].needs_layer else ""
-        options = "".join(f", {name}={value!r}" for name, value in s.options.items())
-        lines.append(f"result = nv.attribute(net, {image}, method={s.method!r}, target={explained}{layer}{options})")
-        return lines
+        return explanation_code(self.selection.snapshot, image, self.result)
 
     def _overlay(self, result: Attribution) -> Image.Image:
         """The overlay as it is set on the screen, beside what it is compared with if that is split."""

@@ -1,31 +1,28 @@
-"""What a panel is: a view of an explorer's results."""
+"""What a panel is: a view of an explorer's session, as a widget."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from os import PathLike
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import ipywidgets as w
 from PIL import Image
 
 from nbcnnviz.core.errors import NbcnnvizError
-from nbcnnviz.core.trace import Trace
-from nbcnnviz.explorer.runner import Runner
-from nbcnnviz.session import Selection, Snapshot
+from nbcnnviz.session import Selection, Snapshot, Tasks, View
 
-Act = Callable[[], None]
-
+Act = Callable[[], object]
 
 Request = Snapshot
-"""The selection as it was when asked, for the worker to answer whatever is selected since."""
 
 
-class Panel:
-    """A view from the selection to frames, and from frames to the screen.
+class Panel(View):
+    """A view whose frames are shown by widgets.
 
     A panel that is on screen is asked to `answer` whenever the selection, or something of its own, has changed; one
-    that is hidden computes nothing.
+    that is hidden computes nothing. `answer` reads no widget: what it needs of the panel's controls, `settings` reads
+    when the question is asked, on the thread that asks.
 
     Parameters
     ----------
@@ -57,22 +54,8 @@ class Panel:
     def __init__(self, selection: Selection, attempt: Callable[[Act], None], ask: Act) -> None:
         self.selection, self.attempt, self.ask = selection, attempt, ask
 
-    def answer(self, request: Request, trace: Trace) -> Generator[Any, None, None]:
-        """Compute frames, on the worker's thread; an error raised here becomes a sentence on the screen."""
-        raise NotImplementedError
-
-    def show(self, frame: Any) -> None:
-        """Draw a frame that `answer` made, on the worker's thread."""
-        raise NotImplementedError
-
-    def show_trace(self, trace: Trace) -> None:
-        """Take notice of another picture or network, before the first frame of it."""
-
-    def forget(self) -> None:
-        """Let go of traces and what hangs on them: another is about to be made."""
-
-    def gives_way_to(self, runner: Runner) -> None:
-        """Be told whose jobs go first, if the panel has any that go on by themselves."""
+    def use(self, tasks: Tasks) -> None:
+        """Be given the session's tasks, for those of its own that go on by themselves."""
 
     def save(self, path: str | PathLike[str], code: str = "") -> None:
         """Write what is shown, in the format that the ending of ``path`` says: one of ``formats``."""

@@ -149,9 +149,12 @@ class GradientsPanel(Panel):
 
     def _setter(self, set_: Callable[[Any], None]) -> Callable[[Any], None]:
         def changed(change: Any) -> None:
-            if not self._updating:
-                self.attempt(lambda: set_(change.new))
+            def set_and_ask() -> None:
+                set_(change.new)
                 self.ask()
+
+            if not self._updating:
+                self.attempt(set_and_ask)
 
         return changed
 

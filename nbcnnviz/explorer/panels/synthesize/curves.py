@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import ipywidgets as w
 import numpy as np
 
-from nbcnnviz.explorer.panels.synthesize.run import History
+from nbcnnviz.explorer.panels.synthesize.run import RunRecord
 from nbcnnviz.explorer.widgets.charts import LineChart
 from nbcnnviz.explorer.widgets.layout import row, toggles
 
@@ -37,7 +37,7 @@ class Curves:
             layout=w.Layout(min_width="0", flex="1 1 320px", overflow="hidden"),
         )
 
-    def draw(self, history: History, titles: Sequence[str], classes: Sequence[str], asked: Sequence[int]) -> None:
+    def draw(self, record: RunRecord, titles: Sequence[str], classes: Sequence[str], asked: Sequence[int]) -> None:
         """Draw what is known of a run.
 
         Parameters
@@ -49,11 +49,11 @@ class Curves:
         asked
             The classes whose probability is shown in any case.
         """
-        self._again = lambda: self._draw_other(history, titles, classes, asked)
-        count = len(history.scores[-1]) if history.scores else 0
+        self._again = lambda: self._draw_other(record, titles, classes, asked)
+        count = len(record.scores[-1]) if record.scores else 0
         blank = (np.nan,) * count  # a run that went on from another may show more or fewer pictures
-        rows = [scores if len(scores) == count else blank for scores in history.scores]
-        self._score.draw(history.steps, np.array(rows).T, names=titles if count > 1 else ())
+        rows = [scores if len(scores) == count else blank for scores in record.scores]
+        self._score.draw(record.steps, np.array(rows).T, names=titles if count > 1 else ())
         self._again()
 
     def forget(self) -> None:
@@ -61,31 +61,31 @@ class Curves:
         self._again = lambda: None
 
     def _draw_other(
-        self, history: History, titles: Sequence[str], classes: Sequence[str], asked: Sequence[int]
+        self, record: RunRecord, titles: Sequence[str], classes: Sequence[str], asked: Sequence[int]
     ) -> None:
-        steps, kind = history.steps, self.kind.value
+        steps, kind = record.steps, self.kind.value
         self._other.share = kind == "Probability"
         if kind == "Gradient":
-            self._other.draw(steps, history.gradients)
+            self._other.draw(steps, record.gradients)
         elif kind == "Penalties":
-            names = [*dict.fromkeys(name for found in history.penalties for name in found)]
+            names = [*dict.fromkeys(name for found in record.penalties for name in found)]
             words = {"l2": "L2", "tv": "total variation"}
-            values = [[found.get(name, np.nan) for found in history.penalties] for name in names]
+            values = [[found.get(name, np.nan) for found in record.penalties] for name in names]
             absent = "No regulariser is switched on."
             self._other.draw(steps, values, names=[words.get(name, name) for name in names], absent=absent)
         else:
             absent = "The forward pass ends at the layer asked for: there are no probabilities."
-            probabilities, names = _probabilities(history, titles, classes, asked)
+            probabilities, names = _probabilities(record, titles, classes, asked)
             self._other.draw(steps, probabilities, names=names, absent=absent)
 
 
 def _probabilities(
-    history: History, titles: Sequence[str], classes: Sequence[str], asked: Sequence[int]
+    record: RunRecord, titles: Sequence[str], classes: Sequence[str], asked: Sequence[int]
 ) -> tuple[np.ndarray, list[str]]:
-    last = history.probabilities[-1] if history.probabilities else None
+    last = record.probabilities[-1] if record.probabilities else None
     if last is None:
         return np.zeros((0, 0)), []
-    several = bool(history.scores) and len(history.scores[-1]) > 1
+    several = bool(record.scores) and len(record.scores[-1]) > 1
     if several:
         shown, names = list(range(len(last))), [f"{title}, its best class" for title in titles]
     else:
@@ -93,7 +93,7 @@ def _probabilities(
         shown = list(dict.fromkeys([*asked, *best]))[:_CLASSES]
         names = [classes[index] for index in shown]
     blank = np.full(len(last), np.nan, np.float16)
-    rows = [blank if found is None or len(found) != len(last) else found for found in history.probabilities]
+    rows = [blank if found is None or len(found) != len(last) else found for found in record.probabilities]
     return np.stack([row[shown] for row in rows], axis=1), names
 
 

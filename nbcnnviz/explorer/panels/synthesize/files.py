@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import tempfile
-from html import escape
 from pathlib import Path
 
 import numpy as np
 
 from nbcnnviz.core.errors import ExportError
-from nbcnnviz.core.images import samples
-from nbcnnviz.explorer.panels.synthesize.run import Order
+from nbcnnviz.explorer.panels.synthesize.run import Specification
+from nbcnnviz.session.code import picture_code
 from nbcnnviz.synthesis import Frame, Reel, save_film, to_array
 
 LONGEST = 150
@@ -22,15 +20,6 @@ FILMS = ("gif", "webp", "mp4")
 PICTURES = ("png", "jpg", "jpeg", "bmp", "tif", "tiff")
 AT_ONCE = ("png", "npz", "py")
 """What takes no time to write; films the panel writes on its own thread."""
-
-_TYPES = {
-    "png": "image/png",
-    "gif": "image/gif",
-    "webp": "image/webp",
-    "mp4": "video/mp4",
-    "npz": "application/zip",
-    "py": "text/x-python",
-}
 
 
 def write(path: Path, reel: Reel, at: int, code: str) -> None:
@@ -67,19 +56,15 @@ def write_array(path: Path, reel: Reel, code: str) -> None:
     )
 
 
-def link(name: str, reel: Reel, at: int, code: str) -> str:
-    """HTML with a link that downloads the file."""
+def content(name: str, reel: Reel, at: int, code: str) -> bytes:
+    """What a file of this name holds."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         write(path, reel, at, code)
-        content = path.read_bytes()
-    encoded = base64.b64encode(content).decode()
-    address = f"data:{_TYPES[path.suffix.removeprefix('.')]};base64,{encoded}"
-    style = "text-decoration:underline; color:var(--jp-content-link-color, #1976d2)"
-    return f"<a download='{escape(name)}' href='{address}' style='{style}'>Download {escape(name)}</a> {_size(len(content))}"
+        return path.read_bytes()
 
 
-def code_of(order: Order, frame: Frame, image: str | None = None) -> list[str]:
+def code_of(specification: Specification, frame: Frame, image: str | None = None) -> list[str]:
     """The lines that make a frame again, where ``net`` is given.
 
     Parameters
@@ -89,21 +74,5 @@ def code_of(order: Order, frame: Frame, image: str | None = None) -> list[str]:
     """
     made = frame.provenance
     names, *lines = filter(None, made.code.splitlines())
-    given = [f"image = {image or picture(order.source)}"] if re.search(r"\bimage\b", made.code) else []
+    given = [f"image = {image or picture_code(specification.source)}"] if re.search(r"\bimage\b", made.code) else []
     return [names, *given, *lines, f"frame = {made.found(frame.step)}"]
-
-
-def network(order: Order) -> str:
-    """The line that makes the network again."""
-    origin = order.network.origin
-    return "net = ...  # your nv.Network" if origin is None else f"net = nv.{origin}"
-
-
-def picture(source: str) -> str:
-    """The expression for a picture."""
-    known = source in samples() or (source and Path(source).expanduser().is_file())
-    return repr(source) if known else "...  # your picture"
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{max(1, round(count / 1e3))} kB"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from nbcnnviz.core.errors import FilterRangeError, MethodNotApplicableError
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.targets import Channel, LayerEnergy, Unit, as_target
-from nbcnnviz.session.selection import Selection
+from nbcnnviz.session import Snapshot
 
 Kind = Literal["class", "filter", "unit", "layer"]
 
@@ -27,7 +27,7 @@ MOST = 64
 
 @dataclass(frozen=True)
 class Question:
-    """An objective, or one for each picture of a gallery; see `Order`."""
+    """An objective, or one for each picture of a gallery; see `Specification`."""
 
     objective: Any
     words: str
@@ -46,9 +46,9 @@ class Subject:
     unit: tuple[int, int] | None
 
     @classmethod
-    def of(cls, s: Selection) -> Subject:
-        """What is selected now."""
-        return cls(s.network, s.target, s.layer, s.filter, s.unit)
+    def of(cls, s: Snapshot) -> Subject:
+        """What is selected."""
+        return cls(s.network, s.class_, s.layer, s.filter, s.unit)
 
     @property
     def natural(self) -> Kind:

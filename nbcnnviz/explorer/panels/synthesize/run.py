@@ -1,27 +1,26 @@
-"""A run as the panel has it: what was asked for, the frames so far, and how far it may go on."""
+"""A run: what was asked for, the frames kept so far, and their numbers."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from nbcnnviz.core.network import Network
+from nbcnnviz.session import Task
 from nbcnnviz.synthesis import Controls, Fooled, Frame, Recipe, Reel
-
-State = Literal["playing", "paused", "done", "stopped", "failed"]
 
 POINTS = 1000
 """The most steps of a run that its curves show; beyond, every second one is let go."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """A run as it was asked for.
+class Specification:
+    """What a run was asked to be.
 
     Attributes
     ----------
@@ -49,8 +48,8 @@ class Order:
     filters: tuple[str, tuple[int, ...]] | None = None
     start: tuple[int, Frame] | None = None
 
-    def settled(self) -> Order:
-        """The order with the class that the network sees in the picture named, where it asks for that one."""
+    def named(self) -> Specification:
+        """The same with the class that the network sees in the picture named, where it asks for that one."""
         if self.objective is not None or self.recipe.name == "fool":
             return self
         net = self.network
@@ -81,7 +80,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Shot:
+class RunFrame:
     """A frame, with its place in a run that may have gone on from an earlier one."""
 
     step: int
@@ -89,7 +88,7 @@ class Shot:
     frame: Frame
 
 
-class History:
+class RunRecord:
     """The numbers of a run, step by step, for its curves."""
 
     def __init__(self) -> None:
@@ -132,128 +131,80 @@ class History:
 
 
 class Run:
-    """A run that can be played, paused and taken step by step.
-
-    Its generator lives on between the jobs that play it, and computes only in them. ``limit`` may be set from any
-    thread: it is read before every step.
+    """A run of a recipe, which a kept task makes the frames of.
 
     Parameters
     ----------
-    order
+    specification
         What was asked for.
-    between
-        Called before every step; it may wait a while, for something more urgent.
     last
-        The run before this one, which ends with it. If the order starts from a frame, it is one of that run's, and that
+        The run before this one, which ends with it. If this one starts from a frame, it is one of that run's, and that
         run's frames up to there become this one's.
 
     Attributes
     ----------
-    limit : float
-        How many frames may be made in all before the run pauses.
-    made : int
-        How many were made.
-    reel, history
+    task : Task
+        What runs it, once it was started.
+    reel, record
         The frames kept, and their numbers.
-    newest : Shot or None
+    newest : RunFrame or None
         The last frame that was made, in full precision.
-    seconds, steps_a_second : float
-        How long its steps took in all, and how fast they have been lately; 0 as long as nothing is known.
     """
 
-    def __init__(self, order: Order, between: Callable[[], Any], last: Run | None = None, limit: float = 0) -> None:
-        self.order, self.limit = order, limit
-        self.state: State = "paused"
-        self.made, self.seconds, self.steps_a_second = 0, 0.0, 0.0
-        self.newest: Shot | None = None
-        self._between, self._last = between, last
-        self._frames: Generator[Frame, None, None] | None = None
+    task: Task
+
+    def __init__(self, specification: Specification, last: Run | None = None) -> None:
+        self.specification = specification
+        self.newest: RunFrame | None = None
+        self._last = last
         self._first = -1
-        self.reel, self.history, self._orders = Reel(), History(), [(-1, order)]
-        if order.start is not None and last is not None:
-            self._first = order.start[0]
-            self.reel, self.history = last.reel, last.history
-            self._orders = [*(known for known in last._orders if known[0] < self._first), (self._first, order)]
+        self.reel, self.record, self._specifications = Reel(), RunRecord(), [(-1, specification)]
+        if specification.start is not None and last is not None:
+            self._first = specification.start[0]
+            self.reel, self.record = last.reel, last.record
+            earlier = (known for known in last._specifications if known[0] < self._first)
+            self._specifications = [*earlier, (self._first, specification)]
 
     @property
     def live(self) -> bool:
         """Whether it can still go on."""
-        return self.state in ("playing", "paused")
+        return self.task.live
 
     @property
     def going(self) -> bool:
         """Whether it goes on, or is about to."""
-        return self.live and self.made < self.limit
+        return self.task.going
 
-    def order_of(self, step: int) -> Order:
-        """What was asked for when a step was taken: this run's order, or that of one that it went on from."""
-        return next(order for first, order in reversed(self._orders) if first < step or first == -1)
+    def specification_of(self, step: int) -> Specification:
+        """What was asked for when a step was taken: by this run, or by one that it went on from."""
+        return next(one for first, one in reversed(self._specifications) if first < step or first == -1)
 
-    def play(self) -> Generator[Shot, None, None]:
-        """The frames from here on, until the limit; a job for the runner, which may be closed and begun anew."""
-        self._relieve()
-        try:
-            if self._frames is None and self.going:
-                self.state = "playing"
-                self._settle()
-                self._frames = self.order.frames()
-            while self.going:
-                self.state = "playing"
-                self._between()
-                began = time.perf_counter()
-                frame = next(self._frames, None)  # type: ignore[arg-type]
-                if frame is None:
-                    self._end("done")
-                    break
-                shot = self._take(frame, time.perf_counter() - began)
-                if frame.step >= frame.steps or (isinstance(frame, Fooled) and frame.done):
-                    self._end("done")
-                yield shot
-        except GeneratorExit:  # for something else that is to be done; it may be taken up again
-            raise
-        except BaseException:
-            self._end("failed")
-            raise
-        finally:
-            if self.live and not self.going:
-                self.state = "paused"
-
-    def stop(self) -> None:
-        """End it. Not while it is played: a generator that runs cannot be closed."""
-        if self.live:
-            self._end("stopped")
-
-    def _end(self, state: State) -> None:
-        self._relieve()
-        self.state = state
-        frames, self._frames = self._frames, None
-        if frames is not None:
-            frames.close()
-
-    def _relieve(self) -> None:
-        """End the run before."""
+    def frames(self, task: Task) -> Generator[RunFrame, None, None]:
+        """The frames, for the task."""
+        self.task = task
         last, self._last = self._last, None
-        if last is not None:
-            last.stop()
+        if last is not None:  # whose frames may become this one's
+            last.task.stop()
+            while not last.task.wait(0.05):
+                task.check()
+        named = self.specification.named()
+        self._specifications = [
+            (first, named if known is self.specification else known) for first, known in self._specifications
+        ]
+        self.specification = named
+        with closing(named.frames()) as frames:
+            for frame in frames:
+                if frame.step >= frame.steps or (isinstance(frame, Fooled) and frame.done):
+                    task.finish()
+                yield self._take(frame)
 
-    def _settle(self) -> None:
-        order = self.order.settled()
-        self._orders = [(first, order if known is self.order else known) for first, known in self._orders]
-        self.order = order
-
-    def _take(self, frame: Frame, seconds: float) -> Shot:
-        self.made += 1
-        if self.made > 1:
-            self.seconds += seconds
-        if self.made > 3:  # the first few make ready what the others have
-            rate = 1 / max(seconds, 1e-9)
-            self.steps_a_second = 0.9 * self.steps_a_second + 0.1 * rate if self.steps_a_second else rate
+    def _take(self, frame: Frame) -> RunFrame:
         first = max(0, self._first)
-        self.newest = shot = Shot(first + frame.step, first + frame.steps, frame)
+        self.newest = taken = RunFrame(first + frame.step, first + frame.steps, frame)
         if self._first >= 0 and frame.step == 0:  # the frame that it started from is there already
-            self.reel.cut(self.reel.steps.index(shot.step))
-            self.history.cut_after(shot.step)
+            self.reel.cut(self.reel.steps.index(taken.step))
+            self.record.cut_after(taken.step)
         else:
-            self.reel.add(shot.step, frame)
-            self.history.add(shot.step, frame)
-        return shot
+            self.reel.add(taken.step, frame)
+            self.record.add(taken.step, frame)
+        return taken

@@ -21,7 +21,7 @@ class Pace:
 
     def __init__(self, times_a_second: float, share: float) -> None:
         self._least, self._share = 1 / times_a_second, share
-        self._by_rate = self._by_share = 0.0
+        self._by_rate = self._by_share = time.perf_counter()
         self.drawn, self.seconds = 0, 0.0
 
     @property

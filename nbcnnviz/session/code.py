@@ -1,0 +1,51 @@
+"""The lines of Python that make what is selected again; ``...`` stands for what only the reader has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nbcnnviz.attribution import Attribution, methods
+from nbcnnviz.core.bands import Bands
+from nbcnnviz.core.images import samples
+from nbcnnviz.core.network import Network
+from nbcnnviz.core.targets import ClassScore, in_python
+from nbcnnviz.session.snapshot import Snapshot
+
+
+def network_code(network: Network) -> str:
+    """The line that makes a network again."""
+    return "net = ...  # your nv.Network" if network.origin is None else f"net = nv.{network.origin}"
+
+
+def picture_code(source: str) -> str:
+    """The expression for a picture, by where it came from."""
+    known = source in samples() or (source and Path(source).expanduser().is_file())
+    return repr(source) if known else "...  # your picture"
+
+
+def selection_code(snapshot: Snapshot) -> tuple[list[str], str]:
+    """The lines that make network and picture again, and the expression for the picture then."""
+    lines = ["import nbcnnviz as nv", network_code(snapshot.network)]
+    image = picture_code(snapshot.source)
+    if image.startswith("..."):
+        lines.append(f"image = {image}")
+        image = "image"
+    if snapshot.crop is not None:
+        load = "net.picture" if isinstance(snapshot.image, Bands) else "nv.load_image"
+        lines.append(f"image = {load}({image})")
+        lines.append(f"cropped = image.crop({snapshot.box})")
+        image = "cropped"
+    return lines, image
+
+
+def explanation_code(snapshot: Snapshot, image: str, result: Attribution | None) -> list[str]:
+    """The call of `nbcnnviz.attribute` that makes the map again, with the options that are not the defaults."""
+    method, target = methods()[snapshot.method], snapshot.target
+    if target is None and result is not None and isinstance(result.target, ClassScore):
+        target = result.target.indices(result.trace)[0]
+    lines, explained = in_python(target)
+    layer = f", layer={snapshot.layer!r}" if method.needs_layer else ""
+    given = {name: value for name, value in snapshot.options.items() if value != method.options[name].default}
+    options = "".join(f", {name}={value!r}" for name, value in given.items())
+    call = f"result = nv.attribute(net, {image}, method={method.name!r}, target={explained}{layer}{options})"
+    return [*lines, call]

@@ -1,0 +1,154 @@
+"""A method's options: controls in the menu, the cost before the start, and the code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import nbcnnviz as nv
+from nbcnnviz.attribution.method import _METHODS
+from nbcnnviz.core.options import Option
+from nbcnnviz.explorer.options import OptionControls
+from tests.session.conftest import PATIENCE
+
+SKETCH = Path(__file__).parents[1] / "sketches" / "rise.py"
+
+
+@pytest.fixture
+def rise() -> Iterator[str]:
+    """The sketch of a new method, entered by importing its file."""
+    sys.modules.pop("tests.sketches.rise", None)
+    importlib.import_module("tests.sketches.rise")
+    yield "rise_sketch"
+    del _METHODS["rise_sketch"]
+
+
+# A new method, in one file of under sixty lines, with nothing else told of it.
+
+
+def test_the_sketch_is_short() -> None:
+    assert len(SKETCH.read_text(encoding="utf-8").splitlines()) < 60
+
+
+def test_a_new_method_streams_with_progress_and_pauses(explore, toy: nv.Network, rise: str) -> None:
+    ex = explore(toy, target=1)
+    controls, steps = ex._controls, []
+    assert ("RISE, sketched", rise) in nv_menu(ex)
+    ex.session.observe(lambda frame: steps.append((frame.step, frame.steps)))
+    controls.method.value = rise
+    ex.session.task.pause()
+    assert ex.session.task.wait(PATIENCE)
+    ex.session.task.step()
+    assert ex.session.task.wait(PATIENCE)
+    before = ex.result.step
+    assert ex._status.paused
+    assert ex._status.status == f"Paused at {before} of 64"
+    ex.session.task.step()
+    assert ex.session.task.wait(PATIENCE)
+    assert ex.result.step == before + 8
+    assert ex.session.task.seconds_left > 0
+    ex._status._handle_custom_msg({"type": "pause"}, [])
+    assert ex.wait(PATIENCE).result.step == 64
+    assert steps[-1] == (64, 64)
+    assert ex.result.values.equal(nv.attribute(toy, "chelsea", method=rise, target=1).values)
+
+
+def test_its_options_have_controls_and_its_cost_is_said(explore, toy: nv.Network, rise: str) -> None:
+    ex = explore(toy, target=1)
+    options = ex._controls.options
+    assert options.controls == {}
+    ex._controls.method.value = rise
+    ex.wait(PATIENCE)
+    assert list(options.controls) == ["masks", "cells", "keep", "seed"]
+    assert [control.description for control in options.controls.values()] == ["Masks", "Cells", "Keep", "Seed"]
+    assert "How many random masks" in options.controls["masks"].tooltip
+    assert (options.controls["masks"].min, options.controls["masks"].max) == (1, 100_000)
+    assert options.cost.value.startswith("64 passes, about ")
+    options.controls["masks"].value = 16
+    assert ex.wait(PATIENCE).result.steps == 16
+    assert options.cost.value.startswith("16 passes, about ")
+    assert ex.selection.options == {"masks": 16}
+    assert ex.code().endswith(f"method={rise!r}, target=1, masks=16)")
+    options.controls["masks"].value = 64
+    assert ex.selection.options == {}
+    ex._tools._handle_custom_msg({"type": "undo"}, [])
+    assert options.controls["masks"].value == 16
+    ex.selection.options = {"keep": 0.25}
+    assert options.controls["keep"].value == 0.25
+    assert options.controls["masks"].value == 64
+    ex._controls.method.value = "grad_cam"
+    ex.wait(PATIENCE)
+    assert options.controls == {}
+    assert options.cost.value.startswith("Cost: ")
+
+
+def nv_menu(ex) -> tuple:
+    ex._controls.follow()
+    return ex._controls.method.options
+
+
+# Controls of every kind.
+
+
+OPTIONS = {
+    "count": Option("count", 3, 1, 9, help="How many.", kind="int", unit="pixels"),
+    "share": Option("share", 0.5, 0.0, 1.0, kind="float"),
+    "free": Option("free", 2.0, kind="float"),
+    "mean": Option("mean", True, kind="bool"),
+    "fill": Option("fill", "mean", choices=("mean", "black"), kind="choice"),
+    "note": Option("note", "x", kind="text"),
+    "baseline": Option("baseline", None),
+}
+
+
+def test_each_kind_of_option_has_its_control_and_others_have_none() -> None:
+    changed: list = []
+    shown = OptionControls(lambda name, value: changed.append((name, value)))
+    shown.show(OPTIONS, {})
+    kinds = {name: type(control).__name__ for name, control in shown.controls.items()}
+    assert kinds == {
+        "count": "BoundedIntText", "share": "BoundedFloatText", "free": "BoundedFloatText", "mean": "Checkbox",
+        "fill": "Dropdown", "note": "Text",
+    }  # fmt: skip
+    assert {name: control.value for name, control in shown.controls.items()} == {
+        name: option.default for name, option in OPTIONS.items() if name != "baseline"
+    }
+    assert shown.controls["count"].description == "Count (pixels)"
+    assert shown.controls["share"].step == pytest.approx(0.01)
+    changed.clear()
+    shown.controls["mean"].value = False
+    shown.controls["fill"].value = "black"
+    assert changed == [("mean", False), ("fill", "black")]
+
+
+def test_controls_of_a_method_that_was_left_are_closed() -> None:
+    shown = OptionControls(lambda name, value: None)
+    shown.show(OPTIONS, {})
+    before = list(shown.controls.values())
+    shown.show({}, {})
+    assert all(control.comm is None for control in before)
+
+
+def test_the_sketch_finds_what_the_class_looks_at(rise: str) -> None:
+    """A network that sees only one corner: the map is strongest there."""
+    torch.manual_seed(0)
+
+    class Corner(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = torch.nn.Linear(1, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(x[:, :, :8, :8].mean((1, 2, 3))[:, None])
+
+    module = Corner()
+    with torch.no_grad():
+        module.fc.weight.copy_(torch.tensor([[1.0], [-1.0]]))
+    network = nv.Network(module, size=32)
+    values = nv.attribute(network, torch.ones(3, 32, 32), method=rise, target=0, masks=256).values[0, 0]
+    assert values[:8, :8].mean() > values[16:, 16:].mean() + 0.05
