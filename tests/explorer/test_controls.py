@@ -252,7 +252,7 @@ def test_a_network_without_maps_has_layer_controls_that_say_so(mlp: nv.Network) 
 def test_a_network_of_one_class_or_of_one_channel(toy: nv.Network) -> None:
     for network in (nv.Network(toys.classic(classes=1), size=12), nv.Network(toys.classic(channels=1), size=12)):
         desk = Desk(network)
-        desk.controls.class_.value = "class 0 (0)"
+        desk.controls.class_.value = class_label(network, 0)
         assert desk.selection.target == 0
     one = nv.Network(nn.Sequential(nn.Conv2d(3, 1, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), size=12)
     desk = Desk(one)

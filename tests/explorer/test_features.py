@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Callable
 
@@ -307,6 +308,26 @@ def test_the_page_turns_to_a_filter_that_is_selected_elsewhere(open_features) ->
     panel.order.value = "index"
     settled(ex)
     assert panel.tiles.indices == list(range(A_PAGE)), "another order is looked at from its start"
+
+
+def test_a_page_turned_while_another_is_computed_is_not_lost(open_features, toy: nv.Network, monkeypatch) -> None:
+    """The reader clicks on one thread while the answer to an earlier question is made on another."""
+    ex, panel = open_features(toy, layer="4")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(*given):
+        begun.set()
+        assert go_on.wait(30)
+        return made(*given)
+
+    made = module.pages_of
+    monkeypatch.setattr("nbcnnviz.explorer.panels.features.panel.pages_of", slow)
+    panel.order.value = "contribution"
+    assert begun.wait(30)
+    panel._turn_to(3)  # as a click does, before it asks
+    go_on.set()
+    settled(ex)
+    assert panel._page == 3
 
 
 def test_a_layer_of_one_page_has_no_pager(open_features) -> None:

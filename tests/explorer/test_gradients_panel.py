@@ -370,7 +370,7 @@ def test_the_count_over_all_samples_shows_how_far_it_is_and_does_not_draw_the_ch
     ex.selection.target = toy.trace("chelsea").top(2)[1][0]
     panel_of(ex)
     assert len(drawn) == 1
-    assert not panel._over_samples
+    assert panel._counts_made == panel._counts_asked == 1
 
 
 def test_the_count_over_all_samples_can_be_stopped(explore, monkeypatch: pytest.MonkeyPatch) -> None:

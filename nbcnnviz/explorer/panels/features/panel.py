@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Hashable
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Generic, TypeVar
 
@@ -49,6 +51,18 @@ _CELL = "#00e5ff"
 _Value = TypeVar("_Value")
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What the panel's controls were set to when it was asked; ``turns``: how often the reader had turned to a page."""
+
+    by: By
+    shared: bool
+    how: str
+    signed: bool
+    page: int
+    turns: int
+
+
 class FeaturesPanel(Panel):
     """Shows the feature maps of the selected layer in a `TileFrame`; one of them, and a unit's map, in a `MapFrame` each.
 
@@ -70,6 +84,8 @@ class FeaturesPanel(Panel):
         self.result: Features | None = None
         self._kept = _Kept()
         self._page = 0  # the one asked for
+        self._turns = 0  # how often the reader turned to a page
+        self._turning = threading.Lock()
         self._followed: tuple[str, int | None] | None = None
         self._picture: Image.Image | None = None
         self._updating = Updating()
@@ -111,7 +127,13 @@ class FeaturesPanel(Panel):
         self.widget = w.HBox([left, right], layout=w.Layout(flex_flow="row wrap", width="100%", grid_gap="12px 24px"))
         self.widget.add_class("nbcnnviz")
 
-    # From the selection to frames. Runs on the worker's thread.
+    def settings(self) -> Settings:
+        """What the controls are set to."""
+        with self._turning:
+            page, turns = self._page, self._turns
+        return Settings(self.order.value, bool(self.shared.value), self.map.value, bool(self.signed.value), page, turns)
+
+    # From the selection to frames. Runs on the task's thread.
 
     def answer(self, request: Request, trace: Trace) -> Generator[Features, None, None]:
         """The page and the large map; then, if a unit is looked at, what made it fire."""
@@ -121,7 +143,8 @@ class FeaturesPanel(Panel):
                 f"No layer of {trace.network.name} has maps; of a layer that returns a vector, set as ex.selection.layer, "
                 "the units are shown."
             )
-        by: By = self.order.value
+        settings: Settings = request.settings
+        by: By = settings.by
         stack = kept.stack((trace, layer), lambda: stack_of(trace, layer))
         target = request.class_ if by == "contribution" else None
         order = kept.orders[by]((trace, layer, target), lambda: order_of(trace, layer, by, target))
@@ -135,7 +158,7 @@ class FeaturesPanel(Panel):
         if place is None:
             yield Features(*parts)
             return
-        unit, how, signed = Unit(layer, filter_, *place), self.map.value, bool(self.signed.value)
+        unit, how, signed = Unit(layer, filter_, *place), settings.how, settings.signed
         if not kept.unit_view.has((trace, unit, how, signed)):
             yield Features(*parts)
         yield Features(
@@ -145,14 +168,18 @@ class FeaturesPanel(Panel):
     def _turned_up(self, request: Request, trace: Trace, stack: Stack, order: Ranking, target: TargetLike) -> Page:
         """The page that is turned up; the one with the filter, where that is new; the first of a new layer."""
         layer, filter_ = stack.maps.layer, request.filter
+        settings: Settings = request.settings
+        number, shared = settings.page, settings.shared
         before, self._followed = self._followed, (layer, filter_)
         if before != self._followed:
             if filter_ is not None:
-                self._page = int((order.filters == filter_).nonzero()[0]) // A_PAGE
+                number = int((order.filters == filter_).nonzero()[0]) // A_PAGE
             elif before is None or before[0] != layer:
-                self._page = 0
-        self._page = number = min(self._page, pages_of(order) - 1)
-        shared = bool(self.shared.value)
+                number = 0
+        number = min(number, pages_of(order) - 1)
+        with self._turning:
+            if self._turns == settings.turns:  # else the reader has turned to another since
+                self._page = number
         make = lambda: page_of(trace, stack, order, target, number, shared)  # noqa: E731
         return self._kept.page((stack, order, number, shared), make)
 
@@ -252,13 +279,17 @@ class FeaturesPanel(Panel):
         if self._updating:
             return
         if change.owner is self.pager:
-            self._page = change.new - 1
+            self._turn_to(change.new - 1)
         elif change.owner is self.order:
-            self._page = 0
+            self._turn_to(0)
         self.ask()
 
+    def _turn_to(self, page: int) -> None:
+        with self._turning:
+            self._page, self._turns = page, self._turns + 1
+
     def _turn_by(self, pages: int) -> None:
-        self._page = max(0, self._page + pages)
+        self._turn_to(max(0, self._page + pages))
         self.ask()
 
     def _tile_chosen(self, index: object) -> None:

@@ -79,7 +79,7 @@ class GradientsPanel(Panel):
         self._size: Size = "per value"
         self._log_counts = True
         self._of_filter = False
-        self._over_samples = False
+        self._counts_asked = self._counts_made = 0  # of the dead filters over all samples
         self._begun = False
         self._dead = DeadFilters()
         self._counted: tuple[Any, set[int]] | None = None  # of which network and weights, and which pictures
@@ -184,7 +184,7 @@ class GradientsPanel(Panel):
             self._pointed_at.value = _line("Pointed at", layer_words(frame, column), "nbv-hint")
 
     def _count_samples(self) -> None:
-        self._over_samples = True
+        self._counts_asked += 1
         self.ask()
 
     def _dead_layer_chosen(self, change: Any) -> None:
@@ -195,6 +195,10 @@ class GradientsPanel(Panel):
         frame = self.result
         if not self._updating and change.new is not None and frame is not None and frame.layer is not None:
             self._go_to(frame.layer, change.new)
+
+    def settings(self) -> int:
+        """How often a count over all samples was asked for."""
+        return self._counts_asked
 
     # From the selection to frames.
 
@@ -219,7 +223,7 @@ class GradientsPanel(Panel):
             of_filter,
         )
         del known
-        over_samples, self._over_samples = self._over_samples, False
+        over_samples, self._counts_made = request.settings > self._counts_made, request.settings
         yield frame
         names = samples() if over_samples else ()
         for step, name in enumerate(names, 1):
