@@ -136,7 +136,7 @@ def ruling(rule: Rule, roots: Iterable[Tensor], found: Found | None = None) -> I
 
 
 @contextmanager
-def waking(roots: Iterable[Tensor]) -> Iterator[set[Node]]:
+def dead_relu_gradient(roots: Iterable[Tensor]) -> Iterator[set[Node]]:
     """Let gradient through wholly dead rectifiers while the context lasts; yields those met, as `ruling` does.
 
     A rectifier that returns nothing of what arrives for a picture (``g f'(x) = 0`` everywhere) passes on what would wake
@@ -146,7 +146,7 @@ def waking(roots: Iterable[Tensor]) -> Iterator[set[Node]]:
     governed: set[Node] = set()
     with ExitStack() as hooks:
         for node in filter(is_rectifier, _nodes(roots)):
-            hooks.callback(_waking(node, governed).remove)
+            hooks.callback(_dead_relu_gradient(node, governed).remove)
         yield governed
 
 
@@ -179,7 +179,7 @@ def _deconvnet(node: Node, governed: set[Node]) -> RemovableHandle:
     return node.register_hook(pass_on_what_arrived)
 
 
-def _waking(node: Node, governed: set[Node]) -> RemovableHandle:
+def _dead_relu_gradient(node: Node, governed: set[Node]) -> RemovableHandle:
     def wake_the_dead(grad_inputs: Grads, grad_outputs: Grads) -> Grads:
         governed.add(node)
         passed, arrived = grad_inputs[0], grad_outputs[0]

@@ -4,6 +4,8 @@
 target of `nbcnnviz`.
 """
 
+import warnings
+
 from nbcnnviz.synthesis.aliases import (
     Objective,
     channel,
@@ -20,19 +22,19 @@ from nbcnnviz.synthesis.dreaming import dream
 from nbcnnviz.synthesis.export import save_film, to_array
 from nbcnnviz.synthesis.fooling import Fooled, fool
 from nbcnnviz.synthesis.frame import Frame, Provenance
+from nbcnnviz.synthesis.frame_buffer import FrameBuffer
 from nbcnnviz.synthesis.from_nothing import class_model, deep_visualization, feature_visualization, synthesize
 from nbcnnviz.synthesis.inversion import invert
 from nbcnnviz.synthesis.recipe import Recipe, recipes
-from nbcnnviz.synthesis.reel import Reel
 
 __all__ = [
     "Controls",
     "Fooled",
     "Frame",
+    "FrameBuffer",
     "Objective",
     "Provenance",
     "Recipe",
-    "Reel",
     "channel",
     "class_model",
     "class_score",
@@ -52,3 +54,10 @@ __all__ = [
     "to_array",
     "unit",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Reel":
+        warnings.warn("Reel is now FrameBuffer; the old name goes with version 0.2.", DeprecationWarning, stacklevel=2)
+        return FrameBuffer
+    raise AttributeError(f"module 'nbcnnviz.synthesis' has no attribute {name!r}")

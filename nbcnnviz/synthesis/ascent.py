@@ -1,7 +1,7 @@
 """Gradient ascent on a picture, one frame a step.
 
 A step looks at the picture from a random view, asks the objective for its score there, and follows the score's
-gradient, less that of the penalties, back to the canvas. The forward pass ends at the deepest layer that the objective
+gradient, less that of the penalties, back to the parameters of the picture. The forward pass ends at the deepest layer that the objective
 looks at, and nothing but the picture has a gradient.
 """
 
@@ -18,16 +18,16 @@ from torch import Tensor
 
 from nbcnnviz.core.errors import ImageError, NetworkError, SynthesisError
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.rules import waking
+from nbcnnviz.core.rules import dead_relu_gradient
 from nbcnnviz.core.targets import Target, scores_of_target
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.synthesis.canvas import Canvas, Colours
 from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.frame import Frame, Provenance
 from nbcnnviz.synthesis.loading import Loading
 from nbcnnviz.synthesis.optimisers import Optimiser
+from nbcnnviz.synthesis.parameterization import Colours, Parameterization
 from nbcnnviz.synthesis.precision import FULL, choose
-from nbcnnviz.synthesis.regularisers import edited, penalties
+from nbcnnviz.synthesis.regularizers import edited, penalties
 from nbcnnviz.synthesis.transforms import View
 
 Frames = Generator[Frame, None, None]
@@ -58,7 +58,7 @@ class Ascent:
 
     net: Network
     objective: Target
-    canvas: Canvas
+    parameterization: Parameterization
     colours: Colours
     optimiser: Optimiser
     controls: Controls
@@ -112,7 +112,7 @@ class Ascent:
     def _gradient_at_noise(self, bfloat16: bool) -> Tensor:
         """The objective's gradient at a picture of noise, of the size of the run's."""
         with torch.inference_mode(False), torch.enable_grad():
-            picture = self.canvas.picture().detach()
+            picture = self.parameterization.picture().detach()
             seen = picture if self.loading is None else self.loading(picture)
             pixels = torch.rand(seen.shape, generator=torch.Generator().manual_seed(0))
             trace = self._trace(self.colours.to_input(pixels.to(seen)), 0, bfloat16)
@@ -128,13 +128,15 @@ class Ascent:
     def _measure(self, now: Controls, step: int) -> _Measured:
         """The score of the picture as it is, and the way uphill."""
         with torch.inference_mode(False), torch.enable_grad():
-            parameters = self.canvas.parameters = [p.detach().requires_grad_() for p in self.canvas.parameters]
-            picture = self.canvas.picture()
+            parameters = self.parameterization.parameters = [
+                p.detach().requires_grad_() for p in self.parameterization.parameters
+            ]
+            picture = self.parameterization.picture()
             seen = picture if self.loading is None else self.loading(picture)
             view = View.draw(now, self.generator).of(seen, self.colours.grey)
             trace = self._trace(view, step, self._bfloat16 and step >= FULL)
             scores = scores_of_target(self.objective, trace).float()
-            with waking([scores]) if step < now.wake else nullcontext():
+            with dead_relu_gradient([scores]) if step < now.wake else nullcontext():
                 gradient = torch.autograd.grad(scores.sum(), trace.input)[0].float()
             contribution = None
             if now.clip_contribution:
@@ -210,13 +212,13 @@ class Ascent:
     def _move(self, found: _Measured, now: Controls, step: int) -> None:
         """One step uphill, and what is done to the picture after it."""
         with torch.inference_mode(False), torch.no_grad():
-            parameters = [p.detach() for p in self.canvas.parameters]
-            self.canvas.parameters = self.optimiser(parameters, found.uphill, now.learning_rate)
+            parameters = [p.detach() for p in self.parameterization.parameters]
+            self.parameterization.parameters = self.optimiser(parameters, found.uphill, now.learning_rate)
             if now.edits or self.within:
-                picture = edited(self.canvas.picture(), found.contribution, now, step)
+                picture = edited(self.parameterization.picture(), found.contribution, now, step)
                 if self.within:
                     picture = torch.clamp(picture, *self.within)
-                self.canvas.paint(picture)
+                self.parameterization.set(picture)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from nbcnnviz.core.network import Network
 from nbcnnviz.core.options import option
 from nbcnnviz.core.targets import LayerEnergy, TargetLike, as_target
 from nbcnnviz.synthesis.ascent import Ascent, Frames, Schedule
-from nbcnnviz.synthesis.canvas import Colours
 from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.frame import Frame, Provenance
+from nbcnnviz.synthesis.parameterization import Colours
 from nbcnnviz.synthesis.recipe import Size, Words, begin, named, picture_of, recipe, recipes
 
 LARGEST = 448
@@ -71,15 +71,15 @@ def dream(
     colours = Colours(net)
     picture = picture_of(net, colours, image, size or _own_size(image))
     _check(octaves, octave_scale)
-    controls = recipes()["dream"].settle(controls, settings)
-    told = {"octaves": octaves, "octave_scale": octave_scale, "size": tuple(picture.shape[2:])}
+    controls = recipes()["dream"].resolve(controls, settings)
+    arguments = {"octaves": octaves, "octave_scale": octave_scale, "size": tuple(picture.shape[2:])}
     subject = Words(f"{named(image)}, {goal!r}")
 
     def octave(start: Tensor, number: int) -> Ascent:
         moved = {step - number * steps: values for step, values in (schedule or {}).items()}
         run = begin(
-            "dream", net, goal, steps=steps, size=tuple(start.shape[2:]), seed=seed + number, start=start, canvas="pixels",
-            optimiser=_MeanAscent(), clip=True, controls=controls, schedule=moved, subject=subject, told=told, origin=image,
+            "dream", net, goal, steps=steps, size=tuple(start.shape[2:]), seed=seed + number, start=start, parameterization="pixels",
+            optimiser=_MeanAscent(), clip=True, controls=controls, schedule=moved, subject=subject, arguments=arguments, origin=image,
         )  # fmt: skip
         run.finished = False  # it is one octave of the dream
         return run
@@ -91,19 +91,19 @@ def _octaves(
     picture: Tensor, octave: Callable[[Tensor, int], Ascent], octaves: int, scale: float, steps: int
 ) -> Frames:
     height, width = picture.shape[2:]
-    change, told = torch.zeros_like(picture), None
+    change, made_by = torch.zeros_like(picture), None
     for number in range(octaves):
         shrink = scale ** (number + 1 - octaves)
         own = _resized(picture, (max(1, round(height * shrink)), max(1, round(width * shrink))))
         start = own + _resized(change, own.shape[2:])
-        before = told
+        before = made_by
         for frame in octave(start, number).frames():
             if number == 0 or frame.step > 0:
                 change = frame.input - own
                 finished = picture + _resized(change, (height, width))
-                told = _continued(before, frame.provenance, number * steps)
+                made_by = _continued(before, frame.provenance, number * steps)
                 step = number * steps + frame.step
-                dreamt = replace(frame, step=step, steps=octaves * steps, input=finished, provenance=told)
+                dreamt = replace(frame, step=step, steps=octaves * steps, input=finished, provenance=made_by)
                 if step == dreamt.steps:
                     dreamt.judge()
                 yield dreamt

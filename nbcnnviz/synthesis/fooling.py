@@ -18,11 +18,11 @@ from nbcnnviz.core.network import Network
 from nbcnnviz.core.options import option
 from nbcnnviz.core.targets import ClassScore, Probability
 from nbcnnviz.synthesis.ascent import Ascent, Schedule
-from nbcnnviz.synthesis.canvas import Colours
 from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.frame import Frame
 from nbcnnviz.synthesis.loading import Loading, medium_of
 from nbcnnviz.synthesis.optimisers import Optimiser, normalised
+from nbcnnviz.synthesis.parameterization import Colours
 from nbcnnviz.synthesis.recipe import begin, named, one_picture, recipe, recipes
 
 
@@ -157,16 +157,16 @@ def fool(
     if how != "ascent":
         most = math.floor(bound) * level if loading else bound * level  # a file's levels are whole
         within = (torch.maximum(within[0], picture - most), torch.minimum(within[1], picture + most))
-    controls = recipes()["fool"].settle(controls, settings)
+    controls = recipes()["fool"].resolve(controls, settings)
     name = net.classes[wanted]
-    told: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "to": name if net.classes.count(name) == 1 else wanted,
         "how": how,
         "at": at if at != "network" else None,
         "bound": bound if how != "ascent" else None,
     }
     if start is not None:
-        told["start"] = named(start)
+        arguments["start"] = named(start)
 
     def begun(beginning: Tensor, steps: int) -> Ascent:
         run = begin(
@@ -176,17 +176,17 @@ def fool(
             steps=steps,
             seed=seed,
             start=beginning,
-            canvas="pixels",
+            parameterization="pixels",
             loading=loading,
             optimiser=_STEPS[how](level, colours.to_pixels(picture).norm()),
             within=within,
             controls=controls,
             schedule=schedule,
             subject=named(image),
-            told=told,
+            arguments=arguments,
             origin=image if start is None else start,
         )
-        run.finished = False  # its frames are told of as Fooled
+        run.finished = False  # its frames are given as Fooled
         return run
 
     original, begins_at = None, picture

@@ -22,9 +22,9 @@ from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.preprocess import to_pictures
 from nbcnnviz.core.targets import Target
-from nbcnnviz.synthesis.canvas import Colours
 from nbcnnviz.synthesis.controls import Controls
 from nbcnnviz.synthesis.loading import coloured, loaded
+from nbcnnviz.synthesis.parameterization import Colours
 from nbcnnviz.synthesis.saved import Saved, best_of, probabilities_of, saved_as, top_of
 
 
@@ -105,7 +105,7 @@ class Frame:
     gradient_norm : float
         The norm of the objective's gradient with respect to that view.
     penalties : dict[str, float]
-        The regularisers that are switched on, weighted.
+        The regularizers that are switched on, weighted.
     logits : Tensor or None
         The class scores (N, K), where the network ran to its end.
     file : Tensor or None

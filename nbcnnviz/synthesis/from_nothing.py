@@ -18,7 +18,7 @@ from nbcnnviz.synthesis.recipe import Size, begin, recipe
 def feature_visualization(net: Network, objective: TargetLike = 0, *, steps: int = 512, **options: Any) -> Frames:
     """A picture of waves, seen from many sides: the recipe of Lucid (Olah et al. 2017), with its numbers.
 
-    The Fourier canvas with decorrelated colours, from noise of standard deviation 0.01; Adam at a learning rate of
+    The Fourier parameterization with decorrelated colours, from noise of standard deviation 0.01; Adam at a learning rate of
     0.05; views on grey, shifted by 8 pixels, magnified by 0.9 to 1.1, turned by up to 10 degrees, shifted by 4; dead
     rectifiers woken for 16 steps. 256 steps are enough for a class of the bundled network.
 
@@ -40,10 +40,10 @@ def class_model(net: Network, objective: TargetLike = 0, *, steps: int = 256, **
     """The picture that a class is to the network: ``argmax S_c(I) - l2 |I|^2`` (Simonyan et al. 2013, equation 1).
 
     As there: the score is the logit, never the probability; ``I`` is the picture less the mean colour, starts from
-    zero, and has the mean added back when shown. Unlike there, ``I`` is drawn by its waves (the Fourier canvas) and
+    zero, and has the mean added back when shown. Unlike there, ``I`` is drawn by its waves (the Fourier parameterization) and
     seen from a new view at each step, shifted by 16 pixels, magnified by 0.9 to 1.1, turned by up to 5 degrees: networks
     trained since answer to noise otherwise. Every step is equally long: 3 in the spectrum.
-    ``canvas="pixels", optimiser="ascent", learning_rate=1, jitter=0, scale=0, rotate=0`` is the bare original.
+    ``parameterization="pixels", optimiser="ascent", learning_rate=1, jitter=0, scale=0, rotate=0`` is the bare original.
 
     ``options`` are those of `synthesize`.
     """
@@ -51,15 +51,15 @@ def class_model(net: Network, objective: TargetLike = 0, *, steps: int = 256, **
 
 
 @recipe(
-    "Deep visualization (Yosinski)", own={"canvas": "pixels", "optimiser": "normalised", "clip": True, "start": "noise"},
+    "Deep visualization (Yosinski)", own={"parameterization": "pixels", "optimiser": "normalised", "clip": True, "start": "noise"},
     learning_rate=8, decay=1e-4, blur_every=4, blur_radius=1, jitter=0, scale=0, rotate=0, jitter_after=0,
 )  # fmt: skip
 def deep_visualization(net: Network, objective: TargetLike = 0, *, steps: int = 1000, **options: Any) -> Frames:
-    """Pixels that are blurred and fade as they grow: the regularisers of Yosinski et al. 2015, section 3.
+    """Pixels that are blurred and fade as they grow: the regularizers of Yosinski et al. 2015, section 3.
 
     From noise; a decay of 1e-4 a step, a Gaussian blur of radius 1 every 4 steps, pixels kept between black and white,
     1000 steps. Every step is equally long: 8, in the units of the network's input. ``clip_norm`` and
-    ``clip_contribution``, in per cent of the pixels, are the two regularisers more that they describe.
+    ``clip_contribution``, in per cent of the pixels, are the two regularizers more that they describe.
 
     ``options`` are those of `synthesize`.
     """
@@ -76,7 +76,8 @@ def synthesize(
     seed: int = 0,
     start: Any = None,
     pictures: int = 1,
-    canvas: str = "fourier",
+    parameterization: str = "fourier",
+    canvas: str | None = None,
     optimiser: str = "adam",
     clip: bool = False,
     precision: str = "float32",
@@ -102,15 +103,17 @@ def synthesize(
         Of every random number; the same seed gives the same run.
     start
         A picture to start from, as `load_image` takes it, a preprocessed (N, C, H, W) tensor, a `Frame`; ``"noise"``, or
-        ``"mean"`` for the mean colour. Default: noise on the Fourier canvas, the mean colour on pixels.
+        ``"mean"`` for the mean colour. Default: noise for the Fourier parameterization, the mean colour for pixels.
     pictures
         How many, of one objective; from different noise. Default: 1, or as many as ``start`` holds.
-    canvas
+    parameterization
         ``"fourier"`` or ``"pixels"``.
+    canvas
+        The old name of ``parameterization``; it goes with version 0.2.
     optimiser
         ``"adam"``, ``"ascent"`` or ``"normalised"``.
     clip
-        Whether pixels are kept between black and white; those of the Fourier canvas always are.
+        Whether pixels are kept between black and white; those of the Fourier parameterization always are.
     precision
         What the network computes in: ``"float32"``; ``"bfloat16"`` from the 16th step on, when it is settled what is where
         in the picture, which stays float32; or ``"auto"``, the faster of both on this processor, measured before the first
@@ -139,6 +142,6 @@ def synthesize(
         If the picture or its score goes out of bounds; it says at which step, and holds the last good frame.
     """
     return begin(
-        "synthesize", net, objective, steps=steps, size=size, seed=seed, start=start, pictures=pictures, canvas=canvas,
+        "synthesize", net, objective, steps=steps, size=size, seed=seed, start=start, pictures=pictures, parameterization=parameterization, canvas=canvas,
         optimiser=optimiser, clip=clip, precision=precision, mixed=mixed, controls=controls, schedule=schedule, **settings,
     ).frames()  # fmt: skip

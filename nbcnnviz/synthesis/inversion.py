@@ -8,8 +8,8 @@ from typing import Any
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.targets import Likeness
 from nbcnnviz.synthesis.ascent import Frames
-from nbcnnviz.synthesis.canvas import Colours
 from nbcnnviz.synthesis.dreaming import middle
+from nbcnnviz.synthesis.parameterization import Colours
 from nbcnnviz.synthesis.recipe import Size, Words, begin, named, one_picture, picture_of, recipe
 
 

@@ -14,7 +14,7 @@ from nbcnnviz.core.geometry import Geometry, find_geometry
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.preprocess import to_pictures
-from nbcnnviz.synthesis.canvas import Colours
+from nbcnnviz.synthesis.parameterization import Colours
 
 
 class Loading:

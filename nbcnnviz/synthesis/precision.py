@@ -54,9 +54,9 @@ def choose(precision: str, device: torch.device, gradient: Callable[[bool], Tens
         return Chosen(False, "float32 (auto: this processor does not compute in bfloat16)")
     (full, slow), (half, fast) = (_timed(lambda b=b: gradient(b), device) for b in (False, True))  # type: ignore[misc]
     alike = float(torch.nn.functional.cosine_similarity(full.flatten().double(), half.flatten().double(), dim=0))
-    told = f"{1000 * fast:.3g} ms a step in bfloat16, {1000 * slow:.3g} in float32, gradients alike to {alike:.4f}"
+    measured = f"{1000 * fast:.3g} ms a step in bfloat16, {1000 * slow:.3g} in float32, gradients alike to {alike:.4f}"
     worth = fast < FASTER * slow and alike >= ALIKE
-    return Chosen(worth, f"{'bfloat16' if worth else 'float32'} (auto: {told})")
+    return Chosen(worth, f"{'bfloat16' if worth else 'float32'} (auto: {measured})")
 
 
 def computes_bfloat16(device: torch.device) -> bool:

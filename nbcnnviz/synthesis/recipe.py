@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
@@ -19,11 +20,11 @@ from nbcnnviz.core.network import Network
 from nbcnnviz.core.options import Option, declared, option, plain_signature, same_function
 from nbcnnviz.core.targets import as_target
 from nbcnnviz.synthesis.ascent import Ascent, Frames, Schedule
-from nbcnnviz.synthesis.canvas import CANVASES, Colours
 from nbcnnviz.synthesis.controls import CONTROLS, Controls
 from nbcnnviz.synthesis.frame import Frame, Provenance
 from nbcnnviz.synthesis.loading import Loading
 from nbcnnviz.synthesis.optimisers import OPTIMISERS, Optimiser
+from nbcnnviz.synthesis.parameterization import PARAMETERIZATIONS, Colours
 from nbcnnviz.synthesis.precision import PRECISIONS, checked_precision
 
 Size = Union[int, Sequence[int], None]
@@ -66,13 +67,18 @@ class Recipe:
         """Controls with the recipe's numbers, but for ``changes``: hand them to ``run`` and move them as it goes on."""
         return Controls().copy(**(self.defaults | changes))
 
-    def settle(self, controls: Controls | None, settings: dict[str, Any]) -> Controls:
+    def resolve(self, controls: Controls | None, settings: dict[str, Any]) -> Controls:
         """The very controls given, which the caller goes on to move, or the recipe's, with the settings made on them."""
         if controls is None:
             return self.controls(**settings)
         for name, value in settings.items():
             setattr(controls, name, value)
         return controls
+
+    def settle(self, controls: Controls | None, settings: dict[str, Any]) -> Controls:
+        """The old name of `resolve`; it goes with version 0.2."""
+        warnings.warn("Recipe.settle is now Recipe.resolve.", DeprecationWarning, stacklevel=2)
+        return self.resolve(controls, settings)
 
 
 _RECIPES: dict[str, Recipe] = {}
@@ -84,7 +90,7 @@ RUN: dict[str, Option] = {
     "seed": option(0, help="Of every random number."),
     "start": option(None, help="A picture to start from, 'noise', or 'mean' for the mean colour."),
     "pictures": option(1, low=1, help="How many, of one objective."),
-    "canvas": option("fourier", choices=tuple(CANVASES), help="What the picture is made of."),
+    "parameterization": option("fourier", choices=tuple(PARAMETERIZATIONS), help="What the picture is made of."),
     "optimiser": option("adam", choices=tuple(OPTIMISERS), help="How a gradient becomes a step."),
     "clip": option(False, help="Whether pixels are kept between black and white."),
     "precision": option("float32", choices=PRECISIONS, help="What the network computes in; 'auto' measures."),
@@ -92,7 +98,7 @@ RUN: dict[str, Option] = {
 }
 """What most recipes take besides the controls; what a recipe's own signature says of a default goes before."""
 
-_APART = ("controls", "schedule")
+_APART = ("controls", "schedule", "canvas")
 
 
 def recipe(
@@ -179,7 +185,8 @@ def begin(
     seed: int = 0,
     start: Any = None,
     pictures: int = 1,
-    canvas: str = "fourier",
+    parameterization: str = "fourier",
+    canvas: str | None = None,
     optimiser: str | Optimiser = "adam",
     clip: bool = False,
     within: tuple[Tensor, Tensor] | None = None,
@@ -188,20 +195,23 @@ def begin(
     controls: Controls | None = None,
     schedule: Schedule | None = None,
     subject: str | None = None,
-    told: dict[str, Any] | None = None,
+    arguments: dict[str, Any] | None = None,
     origin: Any = None,
     loading: Loading | None = None,
     **settings: Any,
 ) -> Ascent:
     """A recipe's run, ready to go; see `nbcnnviz.synthesis.synthesize` for what the options mean.
 
-    ``within`` are the darkest and the brightest picture allowed, ``subject`` and ``told`` the arguments by which the
-    recipe was called, in words, where they are not the objective and the options here, and ``origin`` what the run
+    ``within`` are the darkest and the brightest picture allowed, ``subject`` and ``arguments`` how the recipe was
+    called, in words, where they are not the objective and the options here, and ``origin`` what the run
     starts from, in the caller's eyes, where that is not ``start``. With ``loading`` the picture is one that is loaded from a
     file.
     """
     found = _RECIPES[name]
     precision = checked_precision(precision, mixed)
+    if canvas is not None:
+        warnings.warn("canvas= is now parameterization=; the old name goes with version 0.2.", DeprecationWarning, 5)
+        parameterization = canvas
     if isinstance(objective, (list, tuple)) and not objective:
         raise UnknownOptionError("[]", (), "A gallery has one objective or more.")
     goal = as_target(objective)
@@ -209,35 +219,41 @@ def begin(
     alike = goal.pictures is not None
     count = _whole("pictures", pictures, 1) if goal.pictures is None else goal.pictures
     colours, generator = Colours(net), torch.Generator().manual_seed(seed)
-    scattered = start == "noise" if isinstance(start, str) else start is None and canvas == "fourier"
+    scattered = start == "noise" if isinstance(start, str) else start is None and parameterization == "fourier"
     if start is not None and not scattered and not (isinstance(start, str) and start == "mean"):
         picture = _as_many(picture_of(net, colours, start, size), None if not alike and pictures == 1 else count)
         count = len(picture)
         pictures = pictures if alike else count
     else:
         picture = torch.zeros(count, net.input_shape[0], *size_of(net, size), device=net.device)
-    paper = _chosen("canvas", canvas, CANVASES)(picture, colours)
+    made_of = _chosen("parameterization", parameterization, PARAMETERIZATIONS)(picture, colours)
     if scattered:
-        paper.scatter(generator, alike)
-    if told is None:
-        told = {"canvas": canvas, "optimiser": optimiser, "clip": clip, "precision": precision, "pictures": pictures}
-        told = {n: v for n, v in told.items() if v != _USUAL[n]} | {"size": size}
-        told["start"] = start if start is None or isinstance(start, str) else named(start)
+        made_of.randomize(generator, alike)
+    if arguments is None:
+        arguments = {
+            "parameterization": parameterization,
+            "optimiser": optimiser,
+            "clip": clip,
+            "precision": precision,
+            "pictures": pictures,
+        }
+        arguments = {n: v for n, v in arguments.items() if v != _USUAL[n]} | {"size": size}
+        arguments["start"] = start if start is None or isinstance(start, str) else named(start)
     origin = start if origin is None else origin
     return Ascent(
         net,
         goal,
-        paper,
+        made_of,
         colours,
         _chosen("optimiser", optimiser, OPTIMISERS)() if isinstance(optimiser, str) else optimiser,
-        found.settle(controls, settings),
+        found.resolve(controls, settings),
         generator,
         Provenance(
             name,
             net.name,
             subject or repr(goal),
             seed,
-            {"steps": steps} | told,
+            {"steps": steps} | arguments,
             found.defaults,
             origin=(origin.provenance, origin.step) if isinstance(origin, Frame) else None,
         ),

@@ -46,7 +46,7 @@ def steps(net: nv.Network, layer: str, rounds: int) -> list[Row]:
     """A step on bare pixels, and one of the Lucid recipe, against F + B."""
     bare = _bare(net.module, layer)
     target = nv.Channel(layer, 5)
-    pixels = s.synthesize(net, target, steps=FOREVER, canvas="pixels", start="noise", **STILL)
+    pixels = s.synthesize(net, target, steps=FOREVER, parameterization="pixels", start="noise", **STILL)
     lucid = s.feature_visualization(net, target, steps=FOREVER)
     for _ in range(17):  # dead rectifiers are looked for in the first 16 steps only
         next(lucid)

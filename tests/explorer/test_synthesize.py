@@ -386,7 +386,9 @@ def test_steps_seed_and_size_are_those_asked_for(made: Bench) -> None:
     frame = made.run(steps=2, seed=7, size=48)
     assert (frame.steps, frame.provenance.seed, frame.image.size) == (2, 7, (40, 48))
     assert made.run("dream", steps=2, size=50, octaves=2).image.size == (50, 33)
-    assert made.run("class_model", steps=2, canvas="pixels").provenance.arguments["canvas"] == "pixels"
+    assert (
+        made.run("class_model", steps=2, parameterization="pixels").provenance.arguments["parameterization"] == "pixels"
+    )
     assert made.run(steps=2, start="picture").provenance.arguments["start"] == "image"
 
 
@@ -547,7 +549,7 @@ def test_what_fails_at_once_leaves_the_frames_before(made: Bench) -> None:
 
 
 def test_a_reel_stays_within_its_budget_and_keeps_the_first_and_the_last(toy: nv.Network) -> None:
-    reel = s.Reel(budget=10 * 3 * 24 * 20)
+    reel = s.FrameBuffer(budget=10 * 3 * 24 * 20)
     frames = {}
     for frame in s.synthesize(toy, 0, steps=100):
         frames[frame.step] = frame
@@ -771,7 +773,7 @@ def test_the_panel_writes_files_by_their_ending(made: Bench, tmp_path: Path) -> 
 
 def test_an_explosion_is_told_and_the_last_good_frame_stays(made: Bench) -> None:
     made.recipe.value = "synthesize"
-    made.canvas.value, made.optimiser.value = "pixels", "ascent"
+    made.parameterization.value, made.optimiser.value = "pixels", "ascent"
     made.learning_rate.value, made.l2.value = 100.0, 0.5
     made.steps.value = 200
     made.panel.start()

@@ -44,3 +44,16 @@ def test_an_objective_is_a_function_with_its_layers() -> None:
     assert frame.logits is None
     maps = net.trace(frame.input)["0"][0]
     assert frame.score == pytest.approx(float(maps.mean() - maps[1].mean()), rel=1e-4)
+
+
+def test_the_old_names_of_synthesis_still_work_and_say_the_new_ones() -> None:
+    net = nv.Network(classic(), size=(16, 20))
+    with pytest.warns(DeprecationWarning, match="canvas= is now parameterization="):
+        frame = next(s.synthesize(net, 0, canvas="pixels"))
+    assert frame.provenance.arguments["parameterization"] == "pixels"
+    assert frame.provenance == next(s.synthesize(net, 0, parameterization="pixels")).provenance
+    with pytest.warns(DeprecationWarning, match="Reel is now FrameBuffer"):
+        assert s.Reel is s.FrameBuffer
+    recipe = s.recipes()["fool"]
+    with pytest.warns(DeprecationWarning, match=r"Recipe\.resolve"):
+        assert recipe.settle(None, {"l2": 1}) == recipe.resolve(None, {"l2": 1})

@@ -18,7 +18,7 @@ import nbcnnviz as nv
 from nbcnnviz import synthesis as s
 from nbcnnviz.core.errors import SynthesisError
 from nbcnnviz.synthesis.optimisers import Adam
-from nbcnnviz.synthesis.regularisers import blurred, edited, total_variation
+from nbcnnviz.synthesis.regularizers import blurred, edited, total_variation
 from tests.toys import Stateful, classic
 from tests.untouched import photograph
 
@@ -49,7 +49,9 @@ def net() -> nv.Network:
 
 
 def test_plain_ascent_adds_the_gradient_times_the_rate(linear: nv.Network) -> None:
-    frames = list(s.synthesize(linear, 1, steps=3, canvas="pixels", optimiser="ascent", learning_rate=0.5, **STILL))
+    frames = list(
+        s.synthesize(linear, 1, steps=3, parameterization="pixels", optimiser="ascent", learning_rate=0.5, **STILL)
+    )
     w = linear.module.weight[1].detach()
     assert [f.step for f in frames] == [0, 1, 2, 3]
     for k, frame in enumerate(frames):
@@ -60,7 +62,7 @@ def test_plain_ascent_adds_the_gradient_times_the_rate(linear: nv.Network) -> No
 
 
 def test_simonyans_objective_settles_where_its_gradient_is_zero(linear: nv.Network) -> None:
-    options = {"canvas": "pixels", "optimiser": "ascent", "learning_rate": 1, "l2": 0.1, **STILL}
+    options = {"parameterization": "pixels", "optimiser": "ascent", "learning_rate": 1, "l2": 0.1, **STILL}
     *_, frame = s.class_model(linear, 0, steps=60, **options)
     # d/dI (w I - l2 |I|^2) = 0 at I = w / (2 l2)
     assert torch.allclose(frame.input[0], linear.module.weight[0].detach() / 0.2, atol=1e-3)
@@ -69,7 +71,9 @@ def test_simonyans_objective_settles_where_its_gradient_is_zero(linear: nv.Netwo
 
 def test_normalised_ascent_takes_steps_of_one_length(linear: nv.Network) -> None:
     frames = list(
-        s.synthesize(linear, [0, 1], steps=2, canvas="pixels", optimiser="normalised", learning_rate=3, **STILL)
+        s.synthesize(
+            linear, [0, 1], steps=2, parameterization="pixels", optimiser="normalised", learning_rate=3, **STILL
+        )
     )
     for a, b in pairwise(frames):
         assert (b.input - a.input).flatten(1).norm(dim=1).tolist() == pytest.approx([3, 3], rel=1e-5)
@@ -121,7 +125,7 @@ def test_edits_are_made_when_they_are_due() -> None:
 
 
 def test_contribution_is_that_of_the_pixels_of_the_picture(linear: nv.Network) -> None:
-    options = {**STILL, "clip_contribution": 50, "canvas": "pixels", "optimiser": "ascent", "start": "noise"}
+    options = {**STILL, "clip_contribution": 50, "parameterization": "pixels", "optimiser": "ascent", "start": "noise"}
     first, second = s.synthesize(linear, 0, steps=1, learning_rate=0.1, **options)
     w = linear.module.weight[0].detach()
     least = (first.input[0] * w).sum(0).abs().flatten().argsort()[:32]
@@ -131,7 +135,7 @@ def test_contribution_is_that_of_the_pixels_of_the_picture(linear: nv.Network) -
 
 def test_pixels_stay_between_black_and_white_when_clipped(linear: nv.Network) -> None:
     *_, frame = s.synthesize(
-        linear, 0, steps=5, canvas="pixels", optimiser="ascent", clip=True, learning_rate=9, **STILL
+        linear, 0, steps=5, parameterization="pixels", optimiser="ascent", clip=True, learning_rate=9, **STILL
     )
     pixels = frame.colours.to_pixels(frame.input)
     assert float(pixels.min()) == pytest.approx(0, abs=1e-6)
@@ -170,7 +174,7 @@ def test_pictures_of_one_objective_start_from_different_noise(net: nv.Network) -
 
 def test_controls_moved_while_it_runs_act_at_the_next_step_and_can_be_replayed(linear: nv.Network) -> None:
     controls = s.Controls(learning_rate=1, **STILL)
-    run = s.synthesize(linear, 0, steps=6, canvas="pixels", optimiser="ascent", controls=controls)
+    run = s.synthesize(linear, 0, steps=6, parameterization="pixels", optimiser="ascent", controls=controls)
     frames = [next(run), next(run)]
     controls.learning_rate = 0.25
     frames += [next(run), next(run)]
@@ -180,7 +184,7 @@ def test_controls_moved_while_it_runs_act_at_the_next_step_and_can_be_replayed(l
     assert torch.allclose((frames[2].input - frames[1].input)[0], 0.25 * w, atol=1e-5)
     assert frames[-1].provenance.changes == ((2, {"learning_rate": 0.25}), (4, {"l2": 0.01}))
     assert "l2" in frames[4].penalties
-    again = {"canvas": "pixels", "optimiser": "ascent", "learning_rate": 1, **STILL}
+    again = {"parameterization": "pixels", "optimiser": "ascent", "learning_rate": 1, **STILL}
     *_, replayed = s.synthesize(linear, 0, steps=6, schedule=dict(frames[-1].provenance.changes), **again)
     assert torch.equal(replayed.input, frames[-1].input)
 
@@ -195,7 +199,7 @@ def test_a_frame_carries_the_code_that_makes_it_again(net: nv.Network) -> None:
 
 
 def test_frames_do_not_change_once_they_are_out(net: nv.Network) -> None:
-    run = s.synthesize(net, 0, steps=4, canvas="pixels", blur_every=1, decay=0.1)
+    run = s.synthesize(net, 0, steps=4, parameterization="pixels", blur_every=1, decay=0.1)
     next(run)
     frame = next(run)
     before, image = frame.input.clone(), frame.image.tobytes()
@@ -208,22 +212,22 @@ def test_frames_do_not_change_once_they_are_out(net: nv.Network) -> None:
 
 def test_a_run_starts_from_a_picture_or_a_frame(net: nv.Network) -> None:
     photograph_ = nv.load_image("chelsea")
-    first = next(s.synthesize(net, 0, start=photograph_, canvas="pixels"))
+    first = next(s.synthesize(net, 0, start=photograph_, parameterization="pixels"))
     assert torch.equal(first.input, net.batch(photograph_))
-    waves = next(s.synthesize(net, 0, start=first, canvas="fourier"))
+    waves = next(s.synthesize(net, 0, start=first, parameterization="fourier"))
     assert torch.allclose(waves.input, first.input, atol=0.02)
-    large = next(s.synthesize(net, 0, start=photograph_, size=(24, 32), canvas="pixels"))
+    large = next(s.synthesize(net, 0, start=photograph_, size=(24, 32), parameterization="pixels"))
     assert large.input.shape == (1, 3, 24, 32)
 
 
 def test_a_run_starts_from_as_many_pictures_as_it_is_given(net: nv.Network) -> None:
     batch = torch.randn(4, 3, 16, 20, generator=torch.Generator().manual_seed(0))
     for options in ({}, {"pictures": 4}):
-        frame = next(s.synthesize(net, 0, start=batch, canvas="pixels", **options))
+        frame = next(s.synthesize(net, 0, start=batch, parameterization="pixels", **options))
         assert torch.equal(frame.input, batch)
         assert len(frame.scores) == 4
         assert frame.provenance.arguments["pictures"] == 4
-    gallery = next(s.synthesize(net, [0, 1, 2, 1], start=batch, canvas="pixels"))
+    gallery = next(s.synthesize(net, [0, 1, 2, 1], start=batch, parameterization="pixels"))
     assert torch.equal(gallery.input, batch)
     waves = next(s.synthesize(net, 0, start=batch.clamp(-1, 1)))
     assert torch.allclose(waves.input, batch.clamp(-1, 1), atol=0.02)
@@ -325,12 +329,12 @@ def test_a_dead_unit_is_woken_and_its_picture_does_not_stay_grey(target: object)
 
 
 def test_the_waking_gradient_is_the_one_that_raises_what_is_dead_and_leaves_the_living_alone() -> None:
-    from nbcnnviz.core.rules import waking
+    from nbcnnviz.core.rules import dead_relu_gradient
 
     x = torch.tensor([[-1.0, -2.0, -3.0], [1.0, -1.0, 2.0]], requires_grad=True)
     weight = torch.tensor([[1.0, -1.0, 2.0], [3.0, 4.0, -5.0]])
     y = (x.relu() * weight).sum()
-    with waking([y]):
+    with dead_relu_gradient([y]):
         (found,) = torch.autograd.grad(y, x, retain_graph=True)
     assert found.tolist() == [[1.0, 0.0, 2.0], [3.0, 0.0, -5.0]]
     assert torch.autograd.grad(y, x)[0].tolist() == [[0.0, 0.0, 0.0], [3.0, 0.0, -5.0]]
@@ -341,12 +345,12 @@ def test_the_waking_gradient_is_the_one_that_raises_what_is_dead_and_leaves_the_
     [nn.ReLU6(), nn.ReLU6(inplace=True), nn.Hardtanh(0, 6), lambda x: x.clamp(0, 6), lambda x: (1 * x).clamp_(0, 6)],
 )
 def test_what_is_saturated_above_wakes_towards_where_it_is_alive(rectifier: Callable[[Tensor], Tensor]) -> None:
-    from nbcnnviz.core.rules import waking
+    from nbcnnviz.core.rules import dead_relu_gradient
 
     x = torch.tensor([[9.0, 8.0, -1.0, -2.0], [9.0, 8.0, -1.0, 3.0]], requires_grad=True)
     weight = torch.tensor([[2.0, -3.0, 4.0, -5.0], [2.0, -3.0, 4.0, -5.0]])
     y = (rectifier(1 * x) * weight).sum()
-    with waking([y]):
+    with dead_relu_gradient([y]):
         (found,) = torch.autograd.grad(y, x)
     # The first picture is dead: above, only what lowers; below, only what raises. The second is alive: the plain gradient.
     assert found.tolist() == [[0.0, -3.0, 4.0, 0.0], [0.0, 0.0, 0.0, -5.0]]
@@ -356,7 +360,7 @@ def test_a_channel_beyond_its_saturation_is_not_raised_for_nothing() -> None:
     module = nn.Sequential(nn.Conv2d(3, 1, 1, bias=False), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     nn.init.ones_(module[0].weight)
     net = nv.Network(module, size=8)
-    options = {"canvas": "pixels", "optimiser": "ascent", "learning_rate": 100, **STILL, "wake": 16}
+    options = {"parameterization": "pixels", "optimiser": "ascent", "learning_rate": 100, **STILL, "wake": 16}
     start = torch.full((1, 3, 8, 8), 3.0)
     *_, up = s.synthesize(net, 0, start=start, steps=16, **options)
     assert torch.equal(up.input, start)
@@ -365,7 +369,9 @@ def test_a_channel_beyond_its_saturation_is_not_raised_for_nothing() -> None:
 
 
 def test_an_explosion_ends_the_run_with_the_last_good_frame(linear: nv.Network) -> None:
-    run = s.synthesize(linear, 0, steps=50, canvas="pixels", optimiser="ascent", learning_rate=1, l2=3, **STILL)
+    run = s.synthesize(
+        linear, 0, steps=50, parameterization="pixels", optimiser="ascent", learning_rate=1, l2=3, **STILL
+    )
     good = []
     with pytest.raises(SynthesisError, match=r"at step \d+: lower learning_rate \(now 1\) or l2 \(now 3\)") as caught:
         good.extend(run)
@@ -378,7 +384,11 @@ def test_a_score_that_is_not_a_number_ends_the_run(linear: nv.Network) -> None:
         return (1.5 - trace.input.abs().amax()).log() + trace.scores.sum() * 10
 
     with pytest.raises(SynthesisError, match="The score became nan at step 1: lower learning_rate") as caught:
-        list(s.synthesize(linear, worse_and_worse, canvas="pixels", optimiser="ascent", learning_rate=1, **STILL))
+        list(
+            s.synthesize(
+                linear, worse_and_worse, parameterization="pixels", optimiser="ascent", learning_rate=1, **STILL
+            )
+        )
     assert caught.value.frame.step == 0
     with pytest.raises(SynthesisError, match="on the very first picture: the network or the objective is at fault"):
         next(s.synthesize(linear, lambda t: t.scores.sum() * torch.nan))
@@ -398,7 +408,7 @@ def test_a_picture_too_small_for_the_layer_is_said_in_a_sentence() -> None:
         ({"learning_rate": -1}, "zero or more"),
         ({"l2": float("nan")}, "finite"),
         ({"scale": 1.0}, "less than 1"),
-        ({"canvas": "oil"}, "one of pixels, fourier"),
+        ({"parameterization": "oil"}, "one of pixels, fourier"),
         ({"optimiser": "sgd"}, "one of ascent, normalised, adam"),
         ({"steps": -1}, "steps is a whole number, 0 or more"),
         ({"size": 0}, "size is a whole number, 1 or more"),

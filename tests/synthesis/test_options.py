@@ -29,7 +29,7 @@ def test_a_recipe_tells_what_it_takes_with_its_own_defaults(name: str) -> None:
         assert option.help, option
         assert option.check(option.default) == option.default
     named = {n for n, p in inspect.signature(known.run).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    assert named - {"controls", "schedule"} <= set(known.options)
+    assert named - {"controls", "schedule", "canvas"} <= set(known.options)
     shown = [p.default for p in inspect.signature(known.run).parameters.values()]
     assert not any(isinstance(default, nv.Option) for default in shown)
 
@@ -37,7 +37,7 @@ def test_a_recipe_tells_what_it_takes_with_its_own_defaults(name: str) -> None:
 def test_what_a_recipe_sets_for_itself_is_its_default(net: nv.Network) -> None:
     options = nv.recipes()["class_model"].options
     assert (options["start"].default, options["optimiser"].default) == ("mean", "normalised")
-    assert options["canvas"].choices == ("pixels", "fourier")
+    assert options["parameterization"].choices == ("pixels", "fourier")
     frame = next(nv.class_model(net, 1))
     assert frame.provenance.arguments["optimiser"] == "normalised"
     assert next(nv.class_model(net, 1, optimiser="adam")).provenance.arguments.get("optimiser", "adam") == "adam"

@@ -11,7 +11,7 @@ import numpy as np
 from nbcnnviz.core.errors import ExportError
 from nbcnnviz.explorer.panels.synthesize.run import Specification
 from nbcnnviz.session.code import picture_code
-from nbcnnviz.synthesis import Frame, Reel, save_film, to_array
+from nbcnnviz.synthesis import Frame, FrameBuffer, save_film, to_array
 
 LONGEST = 150
 """Frames of a film; of a longer run every second or third ... is taken."""
@@ -22,7 +22,7 @@ AT_ONCE = ("png", "npz", "py")
 """What takes no time to write; films the panel writes on its own thread."""
 
 
-def write(path: Path, reel: Reel, at: int, code: str) -> None:
+def write(path: Path, reel: FrameBuffer, at: int, code: str) -> None:
     """Write a run by the ending of the name: a picture of the frame ``at``, a film, an array, or code."""
     ending = path.suffix.lower().removeprefix(".")
     try:
@@ -43,7 +43,7 @@ def write(path: Path, reel: Reel, at: int, code: str) -> None:
         raise ExportError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
-def write_array(path: Path, reel: Reel, code: str) -> None:
+def write_array(path: Path, reel: FrameBuffer, code: str) -> None:
     """``frames`` (T, H, W, 3) uint8, with ``steps``, ``scores`` (T, N), ``gradient_norms`` and the ``code``."""
     frames = list(reel)
     np.savez_compressed(
@@ -56,7 +56,7 @@ def write_array(path: Path, reel: Reel, code: str) -> None:
     )
 
 
-def content(name: str, reel: Reel, at: int, code: str) -> bytes:
+def content(name: str, reel: FrameBuffer, at: int, code: str) -> bytes:
     """What a file of this name holds."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name

@@ -33,7 +33,7 @@ class SynthesizePanel(Panel):
     """Runs the recipes of `nbcnnviz.synthesis`.
 
     A run is a kept task: it goes on whatever is selected meanwhile. Every frame is kept, its picture rounded to 8 bits,
-    until `nbcnnviz.synthesis.Reel`'s budget of memory is used up, and then every second, fourth ... one; the first and
+    until `nbcnnviz.synthesis.FrameBuffer`'s budget of memory is used up, and then every second, fourth ... one; the first and
     the last stay. A run can go on from any of those that the slider offers, the last and the one on screen always among
     them.
 

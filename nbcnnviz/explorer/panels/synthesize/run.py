@@ -12,7 +12,7 @@ from PIL import Image
 
 from nbcnnviz.core.network import Network
 from nbcnnviz.session import Task
-from nbcnnviz.synthesis import Controls, Fooled, Frame, Recipe, Reel
+from nbcnnviz.synthesis import Controls, Fooled, Frame, FrameBuffer, Recipe
 
 POINTS = 1000
 """The most steps of a run that its curves show; beyond, every second one is let go."""
@@ -158,7 +158,7 @@ class Run:
         self.newest: RunFrame | None = None
         self._last = last
         self._first = -1
-        self.reel, self.record, self._specifications = Reel(), RunRecord(), [(-1, specification)]
+        self.reel, self.record, self._specifications = FrameBuffer(), RunRecord(), [(-1, specification)]
         if specification.start is not None and last is not None:
             self._first = specification.start[0]
             self.reel, self.record = last.reel, last.record

@@ -89,12 +89,14 @@ class Setup:
         self.main = _grid(
             [self.recipe, self.several, self.to, self.how, self.bound, _row(self.steps, self.size, self.seed)]
         )
-        self.canvas = _choice("Canvas", "What the picture is made of", "fourier", "pixels")
+        self.parameterization = _choice(
+            "Parameterization", "What the picture is made of", "fourier", "pixels", label_width="104px"
+        )
         self.optimiser = _choice("Optimiser", "How a gradient becomes a step", "adam", "ascent", "normalised")
         self.start = _choice("Start", "What the run starts from", "noise", "mean", "picture")
         self.octaves = _number("Octaves", "How many sizes a dream goes through", 1, 12, room="64px")
         self.octaves.value = 4
-        self.others = _grid([self.canvas, self.optimiser, self.start, self.octaves])
+        self.others = _grid([self.parameterization, self.optimiser, self.start, self.octaves])
 
         self._usual: int | None = None
         self._show_what_is_taken()
@@ -116,7 +118,7 @@ class Setup:
         """All that cannot be changed while a run goes on."""
         return [
             *(self.recipe, self.several, self.to, self.how, self.bound, self.steps, self.size, self.seed),
-            *(self.canvas, self.optimiser, self.start, self.octaves),
+            *(self.parameterization, self.optimiser, self.start, self.octaves),
         ]
 
     # What is asked for.
@@ -149,7 +151,11 @@ class Setup:
             options["octaves"] = self.octaves.value
         else:
             _, height, width = network.input_shape
-            given = {"canvas": self.canvas.value, "optimiser": self.optimiser.value, "start": self.start.value}
+            given = {
+                "parameterization": self.parameterization.value,
+                "optimiser": self.optimiser.value,
+                "start": self.start.value,
+            }
             options |= {n: v for n, v in given.items() if v != _OWN}
         if size is not None:
             scale = size / max(height, width)
@@ -234,7 +240,7 @@ class Setup:
             **dict.fromkeys((self.to, self.how, self.bound), fools),
             self.size: not fools,
             self.octaves: dreams,
-            **dict.fromkeys((self.canvas, self.optimiser, self.start), not fools and not dreams),
+            **dict.fromkeys((self.parameterization, self.optimiser, self.start), not fools and not dreams),
         }
         for control, shown in in_sight.items():
             control.layout.display = None if shown else "none"
@@ -264,9 +270,9 @@ def _number(label: str, tooltip: str, least: int, most: int, room: str = "40px")
     return w.BoundedIntText(value=least, min=least, max=most, description=label, tooltip=tooltip, **field)
 
 
-def _choice(label: str, tooltip: str, *names: str) -> w.Dropdown:
+def _choice(label: str, tooltip: str, *names: str, label_width: str = "64px") -> w.Dropdown:
     options = [(_OWN, _OWN), *((name, name) for name in names)]
-    return w.Dropdown(options=options, value=_OWN, description=label, tooltip=tooltip, **_field("64px"))
+    return w.Dropdown(options=options, value=_OWN, description=label, tooltip=tooltip, **_field(label_width))
 
 
 def _row(*widgets: w.Widget) -> w.HBox:

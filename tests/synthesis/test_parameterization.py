@@ -9,8 +9,8 @@ from torch import nn
 from torchvision.transforms.v2 import functional as F
 
 import nbcnnviz as nv
-from nbcnnviz.synthesis.canvas import Colours, Fourier, Pixels
 from nbcnnviz.synthesis.controls import Controls
+from nbcnnviz.synthesis.parameterization import Colours, Fourier, Pixels
 from nbcnnviz.synthesis.transforms import View
 from tests.toys import classic
 
@@ -42,22 +42,24 @@ def fourier_in_numpy(spectrum: np.ndarray, height: int, width: int) -> np.ndarra
 
 
 @pytest.mark.parametrize("size", [(12, 16), (11, 13), (12, 13)])
-def test_the_fourier_canvas_is_the_sum_of_its_waves(net: nv.Network, size: tuple[int, int]) -> None:
+def test_the_fourier_parameterization_is_the_sum_of_its_waves(net: nv.Network, size: tuple[int, int]) -> None:
     colours = Colours(net)
-    canvas = Fourier(torch.zeros(1, 3, *size), colours)
-    canvas.scatter(generator(), alike=True, sd=0.3)
-    spectrum = torch.view_as_complex(canvas.parameters[0]).numpy()[0].astype(complex)
+    parameterization = Fourier(torch.zeros(1, 3, *size), colours)
+    parameterization.randomize(generator(), alike=True, sd=0.3)
+    spectrum = torch.view_as_complex(parameterization.parameters[0]).numpy()[0].astype(complex)
     # Of a wave without a mirror image only the real part shows.
-    found = colours.to_pixels(canvas.picture())[0].numpy()
+    found = colours.to_pixels(parameterization.picture())[0].numpy()
     np.testing.assert_allclose(found, fourier_in_numpy(spectrum, *size), atol=2e-6)
 
 
-def test_the_fourier_canvas_starts_with_little_contrast_and_the_colours_of_photographs(net: nv.Network) -> None:
-    canvas = Fourier(torch.zeros(8, 3, 96, 96), Colours(net))
-    canvas.scatter(generator(), alike=False)
-    drawn = canvas.parameters[0]
+def test_the_fourier_parameterization_starts_with_little_contrast_and_the_colours_of_photographs(
+    net: nv.Network,
+) -> None:
+    parameterization = Fourier(torch.zeros(8, 3, 96, 96), Colours(net))
+    parameterization.randomize(generator(), alike=False)
+    drawn = parameterization.parameters[0]
     assert drawn.std() == pytest.approx(0.01, rel=0.02)
-    pixels = Colours(net).to_pixels(canvas.picture())
+    pixels = Colours(net).to_pixels(parameterization.picture())
     waves = torch.logit(pixels.double()).movedim(1, 0).flatten(1)
     # The covariance of RGB is M M^T times the variance of one decorrelated colour.
     matrix = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]], dtype=torch.float64)
@@ -72,21 +74,21 @@ def test_the_fourier_canvas_starts_with_little_contrast_and_the_colours_of_photo
 
 
 @pytest.mark.parametrize("kind", [Fourier, Pixels])
-def test_a_canvas_shows_the_picture_it_was_painted_with(net: nv.Network, kind: type) -> None:
+def test_a_parameterization_shows_the_picture_it_was_set_to(net: nv.Network, kind: type) -> None:
     picture = Colours(net).to_input(0.05 + 0.9 * torch.rand(2, 3, 30, 41, generator=generator()))
-    canvas = kind(torch.zeros_like(picture), Colours(net))
-    canvas.paint(picture)
-    assert torch.allclose(canvas.picture(), picture, atol=1e-4)
+    parameterization = kind(torch.zeros_like(picture), Colours(net))
+    parameterization.set(picture)
+    assert torch.allclose(parameterization.picture(), picture, atol=1e-4)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
-def test_a_canvas_of_any_number_of_channels_has_the_units_of_the_input(channels: int) -> None:
+def test_a_parameterization_of_any_number_of_channels_has_the_units_of_the_input(channels: int) -> None:
     net = nv.Network(classic(channels), size=16)
     colours = Colours(net)
     pixels = torch.rand(1, channels, 16, 16)
     assert torch.allclose(colours.to_pixels(colours.to_input(pixels)), pixels, atol=1e-6)
-    canvas = Fourier(colours.to_input(pixels.clamp(0.1, 0.9)), colours)
-    assert canvas.picture().shape == (1, channels, 16, 16)
+    parameterization = Fourier(colours.to_input(pixels.clamp(0.1, 0.9)), colours)
+    assert parameterization.picture().shape == (1, channels, 16, 16)
     if channels == 3:
         image = Image.fromarray((pixels[0].permute(1, 2, 0) * 255).round().byte().numpy())
         assert torch.allclose(colours.to_input((pixels * 255).round() / 255)[0], net.preprocess(image), atol=1e-5)

@@ -10,7 +10,7 @@ from torch import Tensor
 from nbcnnviz.synthesis.frame import Frame
 
 BUDGET = 192_000_000
-"""Bytes of pictures that a reel keeps: 1300 frames of 224 x 224 pixels in colour."""
+"""Bytes of pictures that a frame buffer keeps: 1300 frames of 224 x 224 pixels in colour."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class _Kept:
     pictures: Tensor
 
 
-class Reel:
+class FrameBuffer:
     """The frames of a run, to be looked at, written to a file, or started from again.
 
     Each is kept as `Frame.rounded` has it, a quarter of its size. When they outgrow the budget every second one is let
     go, and from then on every second one that comes; the first and the last are always there. Steps are counted by
-    whoever adds the frames, so that one reel may hold several runs, each of which goes on from a frame of the last.
+    whoever adds the frames, so that one buffer may hold several runs, each of which goes on from a frame of the last.
     """
 
     def __init__(self, budget: int = BUDGET) -> None:
@@ -61,9 +61,9 @@ class Reel:
             first, *others, last = self._kept
             self._kept = [first, *(kept for kept in others if kept.step % self._every == 0), last]
 
-    def copy(self) -> Reel:
-        """Another reel of the frames kept so far, to be read while this one grows."""
-        other = Reel(self._budget)
+    def copy(self) -> FrameBuffer:
+        """Another buffer of the frames kept so far, to be read while this one grows."""
+        other = FrameBuffer(self._budget)
         other._kept, other._every = list(self._kept), self._every
         return other
 

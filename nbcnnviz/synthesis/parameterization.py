@@ -1,6 +1,6 @@
 """What a picture in the making is made of: its pixels, or the waves that add up to it.
 
-A canvas has parameters that gradient ascent moves, and a picture that follows from them. The picture is always in the
+A parameterization has parameters that gradient ascent moves, and a picture that follows from them. The picture is always in the
 units of the network's input (N, C, H, W), where zero is the mean colour.
 """
 
@@ -80,7 +80,7 @@ class Colours:
         return torch.einsum("ij,njhw->nihw", matrix, x)
 
 
-class Canvas(Protocol):
+class Parameterization(Protocol):
     """A picture in the making."""
 
     parameters: list[Tensor]
@@ -89,11 +89,11 @@ class Canvas(Protocol):
         """The picture (N, C, H, W), part of the graph that starts at the parameters."""
         ...
 
-    def scatter(self, generator: torch.Generator, alike: bool) -> None:
+    def randomize(self, generator: torch.Generator, alike: bool) -> None:
         """Start from noise, the same for every picture of the batch if they are to be ``alike``."""
         ...
 
-    def paint(self, picture: Tensor) -> None:
+    def set(self, picture: Tensor) -> None:
         """Set the parameters to those of a picture, as nearly as they can show it."""
         ...
 
@@ -104,9 +104,9 @@ class Pixels:
     parameters: list[Tensor]
 
     def __init__(self, picture: Tensor, colours: Colours) -> None:
-        self.paint(picture)
+        self.set(picture)
 
-    def scatter(self, generator: torch.Generator, alike: bool, sd: float = 0.1) -> None:
+    def randomize(self, generator: torch.Generator, alike: bool, sd: float = 0.1) -> None:
         """Add noise of standard deviation ``sd``; see `noise`."""
         x = self.parameters[0]
         self.parameters = [x + sd * noise(x.shape, generator, alike).to(x)]
@@ -115,7 +115,7 @@ class Pixels:
         """The picture (N, C, H, W)."""
         return self.parameters[0]
 
-    def paint(self, picture: Tensor) -> None:
+    def set(self, picture: Tensor) -> None:
         """Become the picture."""
         self.parameters = [picture.detach().float().clone()]
 
@@ -135,7 +135,7 @@ class Fourier:
         f = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None, :])
         self._scale = (1 / f.clamp_min(1 / max(height, width)) / 4).to(picture.device)
         self._mix = DECORRELATION.to(picture.device) if picture.shape[1] == 3 else None
-        self.paint(picture)
+        self.set(picture)
 
     def picture(self) -> Tensor:
         """The picture (N, C, H, W), its pixels between black and white."""
@@ -145,7 +145,7 @@ class Fourier:
             waves = torch.einsum("rc,nchw->nrhw", self._mix, waves)
         return self._colours.to_input(waves.sigmoid())
 
-    def paint(self, picture: Tensor) -> None:
+    def set(self, picture: Tensor) -> None:
         """Take the spectrum of a picture, whose pixels are kept off pure black and white by 1/255."""
         pixels = self._colours.to_pixels(picture.detach().float()).clamp(1 / 255, 254 / 255)
         waves = pixels.logit()
@@ -154,13 +154,13 @@ class Fourier:
         spectrum = torch.fft.rfft2(waves, norm="ortho") / self._scale
         self.parameters = [torch.view_as_real(spectrum).contiguous()]
 
-    def scatter(self, generator: torch.Generator, alike: bool, sd: float = 0.01) -> None:
+    def randomize(self, generator: torch.Generator, alike: bool, sd: float = 0.01) -> None:
         """Start from noise instead: every number of the spectrum drawn with standard deviation ``sd``; see `noise`."""
         x = self.parameters[0]
         self.parameters = [sd * noise(x.shape, generator, alike).to(x)]
 
 
-CANVASES: dict[str, Callable[[Tensor, Colours], Canvas]] = {"pixels": Pixels, "fourier": Fourier}
+PARAMETERIZATIONS: dict[str, Callable[[Tensor, Colours], Parameterization]] = {"pixels": Pixels, "fourier": Fourier}
 
 
 def noise(shape: Sequence[int], generator: torch.Generator, alike: bool) -> Tensor:
