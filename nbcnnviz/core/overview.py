@@ -126,10 +126,11 @@ def _last_with_gradient(layers: Mapping[str, Layer], recording: Recording) -> st
     scores = main_output(recording.output)
     if not isinstance(scores, Tensor) or not scores.requires_grad or not candidates:
         return None
+    scores = scores.reshape(-1, 1) if scores.ndim < 2 else scores.flatten(1)  # one number a picture may have no axis
     # The last one is asked alone, since most often it has a gradient, which costs next to nothing.
     for asked in (candidates[:1], candidates[1:]):
         linked = [a.edge for _, _, a in asked if a.edge is not None]
-        total = scores.flatten(1).amax(1).sum()
+        total = scores.amax(1).sum()
         gradients = torch.autograd.grad(total, linked, retain_graph=True, allow_unused=True) if linked else ()
         by_edge = dict(zip(linked, gradients, strict=True))
         for name, layer, activation in asked:
