@@ -39,6 +39,7 @@ def figure(marks: Sequence[Any], axes: Sequence[Any], height: int, *, left: int 
     if made.has_trait("display_toolbar"):
         made.display_toolbar = False
     made.layout.width, made.layout.height, made.layout.min_width = "100%", f"{height}px", "0"
+    made.layout.margin = "0"  # or it stands out by as much
     return made
 
 
