@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 import torch
@@ -32,3 +33,12 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
     found, expected = found.detach(), expected.detach()
     assert expected.abs().max() > 0, "an all-zero map compares with nothing"
     return float((found - expected).abs().max() / expected.abs().max())
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the table of the networks swept, wherever they were run."""
+    reports = [r for kind in ("passed", "skipped", "failed") for r in terminalreporter.stats.get(kind, [])]
+    rows = sorted(str(row) for r in reports for name, row in getattr(r, "user_properties", ()) if name == "sweep")
+    if rows:
+        terminalreporter.section("one network of each family: default layer, its kind, its maps")
+        terminalreporter.write_line("\n".join(dict.fromkeys(rows)))
