@@ -21,7 +21,7 @@ def test_the_predictions_are_what_the_network_says(told, said) -> None:
     try:
         assert explorer.wait(60)
         assert explorer.error is None or not explorer.error
-        labels = [str(label) for label in explorer._predictions._bars.x]
+        labels = [str(label) for label in explorer._sides.predictions._bars.x]
         assert [label.rsplit(" ", 1 + ("unit" in told))[0] for label in labels] == said
         assert "unit" not in told or labels[0].endswith(" years")
     finally:

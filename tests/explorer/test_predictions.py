@@ -122,3 +122,28 @@ def test_the_mark_stays_with_its_class_when_the_order_changes() -> None:
     assert panel.marked == [1]
     panel.show(trace_of([9.0, 5.0, 7.0]))
     assert panel.marked == [2]
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [([34.5], (0, 34.5)), ([-3.0, 2.0], (-3, 2)), ([-3.0, -0.5], (-3, 0)), ([0.0], (0, 1)), ([torch.nan, 7.0], (0, 7))],
+)
+def test_bars_of_values_fit_their_axis(values: list[float], ends: tuple[float, float]) -> None:
+    panel = Panel()
+    network = nv.Network(Fixed(values), size=4, scores="regression", unit="years")
+    panel.show(network.trace(torch.zeros(1, 3, 4, 4)))
+    assert (panel._share.min, panel._share.max) == ends
+    assert "%" not in panel._axis.tick_format
+    panel.show(trace_of([1.0, 5.0, 3.0]))
+    assert (panel._share.min, panel._share.max) == (0, 1)
+    assert "%" in panel._axis.tick_format
+
+
+def test_an_embedding_has_its_sentence_and_no_chart() -> None:
+    panel = Panel()
+    panel.show(nv.Network(Fixed([1.0, 2.0]), size=4, scores="embedding").trace(torch.zeros(1, 3, 4, 4)))
+    assert "Returns an embedding: its similarity to a reference is explained." in panel._note.value
+    assert panel._chart.layout.visibility == "hidden"
+    panel.show(trace_of([1.0, 5.0]))
+    assert panel._note.value == ""
+    assert panel._chart.layout.visibility == "visible"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -31,26 +33,34 @@ class PredictionsPanel:
         self._top: list[tuple[int, str, float]] = []
         self._chosen: int | None = None
         names, share = bqplot.OrdinalScale(reverse=True), bqplot.LinearScale(min=0, max=1)
+        self._share = share
         self._bars = bqplot.Bars(
             x=[], y=[], scales={"x": names, "y": share}, orientation="horizontal", colors=[_BAR], padding=0.25
         )
         self._bars.on_element_click(self._clicked)
-        axes = [
-            bqplot.Axis(scale=names, orientation="vertical", grid_lines="none"),
-            bqplot.Axis(scale=share, tick_format=".0%", num_ticks=3, grid_lines="none"),
-        ]
-        chart = figure([self._bars], axes, 250, left=168, right=20)
+        self._axis = bqplot.Axis(scale=share, tick_format=".0%", num_ticks=3, grid_lines="none")
+        axes = [bqplot.Axis(scale=names, orientation="vertical", grid_lines="none"), self._axis]
+        self._chart = chart = figure([self._bars], axes, 250, left=168, right=20)
         chart.padding_y = 0.02
+        self._note = w.HTML()
         heading = w.HTML("<b>Predictions</b> <span class='nbv-hint'>click a bar to explain it</span>")
         # A box that could be scrolled would be one more stop of Tab, and there is nothing to scroll to.
-        self.widget = w.VBox([heading, chart], layout=w.Layout(overflow="visible", min_width="0"))
+        self.widget = w.VBox([heading, self._note, chart], layout=w.Layout(overflow="visible", min_width="0"))
 
     def show(self, trace: Trace) -> None:
-        """Show a trace's top classes."""
-        self._top = trace.top(_SHOWN)
+        """Show a trace's top classes; of a segmentation those present, of a regression the values."""
+        kind = trace.network.kind
+        self._top = [(i, name, p) for i, name, p in trace.top(_SHOWN) if p > 0 or kind != "segmentation"]
+        self._note.value = _nothing(trace) if not self._top else ""
+        # Kept where it is: a chart that was never seen has no size.
+        self._chart.layout.visibility = "visible" if self._top else "hidden"
+        low, high, ticks = _range([p for *_, p in self._top]) if kind == "regression" else (0, 1, ".0%")
+        with self._share.hold_sync():
+            self._share.min, self._share.max = low, high
+        self._axis.tick_format = ticks
         # A bar needs a name of its own, and two classes may share one (ImageNet's two cranes): the index tells them apart.
         names = [_short(name) for _, name, _ in self._top]
-        said = trace.network.head.text if trace.network.kind == "regression" else _percent
+        said = trace.network.head.text if kind == "regression" else _percent
         labels = [
             f"{name if names.count(name) == 1 else f'{_short(name, 12)} ({index})'} {said(probability)}"
             for name, (index, _, probability) in zip(names, self._top, strict=True)
@@ -71,6 +81,19 @@ class PredictionsPanel:
         at = (event.get("data") or {}).get("index")
         if isinstance(at, int) and 0 <= at < len(self._top):
             self._choose(self._top[at][0])
+
+
+def _range(values: list[float]) -> tuple[float, float, str]:
+    """The ends of an axis that shows values as bars from zero, and how its ticks are written."""
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(0.0, *finite, 0.0), max(0.0, *finite, 0.0)
+    return low, high if high > low else low + 1.0, ".3~g"
+
+
+def _nothing(trace: Trace) -> str:
+    """Why there are no bars."""
+    said = trace.network.head.note if trace.network.kind == "embedding" else "nothing was found in this picture"
+    return f"<span class='nbv-hint'>{html.escape(said[:1].upper() + said[1:])}.</span>"
 
 
 def _short(name: str, length: int = 18) -> str:
