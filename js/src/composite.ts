@@ -76,6 +76,24 @@ export function copyLeft(from: ImageData, to: ImageData, edge: number): void {
   }
 }
 
+/** Draw lines, black beside white, where regions meet, which are grey levels of a picture of the same size. */
+export function borders(pixels: ImageData, regions: ImageData): void {
+  const { width, height } = pixels;
+  const at = regions.data;
+  const meet = (here: number, there: number) => {
+    if (at[4 * here] === at[4 * there]) return;
+    pixels.data.fill(0, 4 * here, 4 * here + 3);
+    pixels.data.fill(255, 4 * there, 4 * there + 3);
+  };
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const here = y * width + x;
+      if (x + 1 < width) meet(here, here + 1);
+      if (y + 1 < height) meet(here, here + width);
+    }
+  }
+}
+
 /** An encoded picture as pixels, at its own size or another; null where it cannot be read. */
 export async function decoded(
   encoded: Uint8Array<ArrayBuffer>,

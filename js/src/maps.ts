@@ -47,6 +47,7 @@ export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSig
     repaint();
   };
   follow(model, ["picture", "pinned"], () => void views.decode().then(repaint), signal);
+  follow(model, ["colour", "regions"], () => void views.decodeBeside().then(repaint), signal);
   follow(model, ["values", "shape", "size", "low", "pinned"], remap, signal);
   const looks = [
     "high",

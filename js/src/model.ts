@@ -24,9 +24,19 @@ export interface Maps extends Front, Coloured {
   /** The picture as an encoded image, and its size in pixels (height, width). */
   picture: DataView;
   size: [number, number];
+  /** Whether a place of the picture can be chosen; boxes on it (left, top, right, bottom, in its pixels), the chosen one. */
+  pickable: boolean;
+  /** An encoded picture of the same size whose grey levels are regions, or nothing; and the regions' names, by level. */
+  regions: DataView;
+  region_names: string[];
+  boxes: [number, number, number, number][];
+  box_names: string[];
+  box: number;
   /** The map, a byte a value, at its own resolution (height, width); empty when there is none. */
   values: DataView;
   shape: [number, number];
+  /** The map as an encoded picture of its own, or nothing. */
+  colour: DataView;
   /** The values at the ends of the colour scale, and whether it was cut below the largest. */
   low: number;
   high: number;

@@ -1,11 +1,12 @@
 // The views of a map: the picture, the map over it, the map alone; painted from the model's bytes.
 
+import { Boxes } from "./boxes";
 import { CanvasHost } from "./canvas";
 import { table, tableOf } from "./colours";
 import type { Comparison } from "./compare";
-import { Composite, copyLeft, decoded, type Look } from "./composite";
+import { borders, Composite, copyLeft, decoded, type Look } from "./composite";
 import { h } from "./dom";
-import { bytes, type Maps, type Model, type View } from "./model";
+import { bytes, follow, type Maps, type Model, type View } from "./model";
 import { short } from "./paint";
 import type { Shown } from "./save";
 import { latest } from "./schedule";
@@ -31,9 +32,14 @@ export class Views {
   readonly readout = h("output", { class: "nbv-readout" });
   /** Take the picture from the model, as pixels; of several that come while one is decoded, the newest. */
   readonly decode: () => Promise<void>;
+  /** The same of what is beside it: the map as a picture of its own, and the regions. */
+  readonly decodeBeside: () => Promise<void>;
   private slots: Slot[] = [];
   private readonly now = new Composite();
   private readonly pinned = new Composite();
+  private readonly boxes: Boxes;
+  private colour: ImageData | null = null;
+  private regions: ImageData | null = null;
   /** The overlay that was pinned, painted; null where there is none. */
   private pinnedOverlay: ImageData | null = null;
   private readonly scratch = h("canvas");
@@ -46,6 +52,14 @@ export class Views {
     private readonly signal: AbortSignal,
   ) {
     this.decode = latest(() => this.read(), signal);
+    this.decodeBeside = latest(async () => {
+      this.colour = await decoded(bytes(this.model.get("colour")), this.scratch);
+      this.regions = await decoded(bytes(this.model.get("regions")), this.scratch);
+    }, signal);
+    this.boxes = new Boxes(model, zoom, signal);
+    const pickable = () => this.element.classList.toggle("nbv-pickable", this.model.get("pickable"));
+    follow(model, ["pickable"], pickable, signal);
+    pickable();
     signal.addEventListener("abort", () => {
       for (const { host, marks } of this.slots) {
         host.remove();
@@ -81,9 +95,10 @@ export class Views {
       }
       box.append(...(marks ? [over] : []), cell);
       if (view.kind === "overlay") box.parentElement?.append(comparison.divider);
+      if (view.kind === "picture") box.parentElement?.append(this.boxes.element);
       this.listen(box, view);
     }
-    await this.decode();
+    await Promise.all([this.decode(), this.decodeBeside()]);
   }
 
   private listen(box: HTMLElement, view: View): void {
@@ -91,12 +106,14 @@ export class Views {
     gestures(box, this.zoom, signal);
     box.addEventListener("mousemove", (event) => this.hover(event, box), { capture: true, signal });
     box.addEventListener("mouseleave", () => this.point(null), { signal });
-    if (view.kind === "picture" || view.kind === "pinned") return;
+    if (view.kind === "pinned") return;
     box.addEventListener(
       "click",
       (event) => {
         const at = event.detail > 1 ? null : this.pixel(event, box);
-        if (at) this.choose(this.place(at.x, at.y));
+        if (!at) return;
+        if (this.model.get("pickable")) this.model.send({ type: "place", ...at });
+        else if (this.mapped && view.kind !== "picture") this.choose(this.place(at.x, at.y));
       },
       { signal },
     );
@@ -151,6 +168,10 @@ export class Views {
     this.paintPinned(width, height);
     for (const slot of this.slots) {
       if (slot.view.kind === "pinned" && !this.showPinned(slot)) continue;
+      if (slot.view.kind === "picture") {
+        name(slot, this.model.get("pickable") ? PICKABLE : slot.view.title);
+      }
+      if (slot.view.kind === "map") name(slot, this.coloured ? COLOURED : slot.view.title);
       slot.pixels = sized(slot.pixels, width, height);
       const { pixels } = slot;
       this.fill(pixels, slot.view.kind, comparison);
@@ -168,17 +189,36 @@ export class Views {
   }
 
   /** Show the view of a pinned map, if there is one. */
-  private showPinned({ element, title, box }: Slot): boolean {
+  private showPinned(slot: Slot): boolean {
     const { caption } = this.model.get("pinned");
-    element.hidden = caption === undefined;
-    title.textContent = title.title = `Pinned: ${caption}`;
-    box.setAttribute("aria-label", title.title);
-    return !element.hidden;
+    slot.element.hidden = caption === undefined;
+    name(slot, `Pinned: ${caption}`);
+    return !slot.element.hidden;
+  }
+
+  /** The map as a picture of its own, if it has one. */
+  private get coloured(): ImageData | null {
+    return this.mapped ? this.fitting("colour") : null;
+  }
+
+  /** What is held beside the picture, if the model still has it, and the picture's size. */
+  private fitting(what: "colour" | "regions"): ImageData | null {
+    const [height, width] = this.model.get("size");
+    const held = this.model.get(what)?.byteLength ? this[what] : null;
+    return held?.width === width && held.height === height ? held : null;
+  }
+
+  /** What the network found at a pixel, in words; "" where it finds nothing place by place. */
+  private found(x: number, y: number): string {
+    const regions = this.fitting("regions");
+    if (!regions) return this.boxes.name(x, y);
+    return this.model.get("region_names")[regions.data[4 * (y * regions.width + x)]] ?? "";
   }
 
   private fill(pixels: ImageData, kind: View["kind"], comparison: Comparison): void {
     const other = this.model.get("compare_with") === "picture" ? null : this.pinnedOverlay;
-    if (kind === "map") this.now.map(pixels, this.look());
+    if (kind === "map" && this.coloured) pixels.data.set(this.coloured.data);
+    else if (kind === "map") this.now.map(pixels, this.look());
     else if (kind === "pinned" && this.pinnedOverlay) pixels.data.set(this.pinnedOverlay.data);
     else if (kind === "overlay" && !comparison.flipped) {
       this.now.overlay(pixels, this.look());
@@ -186,6 +226,8 @@ export class Views {
       if (left) copyLeft(left, pixels, Math.round(comparison.split * pixels.width));
     } else if (kind === "overlay" && other) pixels.data.set(other.data);
     else this.now.background(pixels);
+    const regions = kind === "picture" ? this.fitting("regions") : null;
+    if (regions) borders(pixels, regions);
   }
 
   /** The pixel of the picture under the cursor. */
@@ -195,20 +237,27 @@ export class Views {
     const [u, v] = [(event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height];
     const [across, down] = this.zoom.under(u, v);
     const [x, y] = [Math.floor(across * width), Math.floor(down * height)];
-    return x >= 0 && y >= 0 && x < width && y < height && this.mapped ? { x, y } : null;
+    return x >= 0 && y >= 0 && x < width && y < height ? { x, y } : null;
+  }
+
+  /** Rows and columns of places that can be pointed at: the map's; without a map, of the picture, if it can be chosen on. */
+  private get grid(): [number, number] {
+    if (this.mapped || !this.model.get("pickable")) return this.model.get("shape");
+    const [height, width] = this.model.get("size");
+    return [Math.ceil(height / CELL), Math.ceil(width / CELL)];
   }
 
   /** The place of the map under a pixel of the picture. */
   private place(x: number, y: number): Place {
     const [height, width] = this.model.get("size");
-    const [rows, columns] = this.model.get("shape");
+    const [rows, columns] = this.grid;
     return { row: Math.floor((y * rows) / height), column: Math.floor((x * columns) / width) };
   }
 
   /** Tell the value under the mouse. */
   private hover(event: MouseEvent, box: HTMLElement): void {
     const at = this.pixel(event, box);
-    if (!at) {
+    if (!at || !this.readable) {
       this.point(null);
       return;
     }
@@ -220,7 +269,8 @@ export class Views {
   private showValue(x: number, y: number): void {
     const { low, high } = { low: this.model.get("low"), high: this.model.get("high") };
     const value = low + (this.now.places[y * this.model.get("size")[1] + x] / 255) * (high - low);
-    this.readout.textContent = `x ${x}  y ${y}  value ${short(value)}`;
+    const told = [`x ${x}  y ${y}`, this.mapped ? `value ${short(value)}` : "", this.found(x, y)];
+    this.readout.textContent = told.filter(Boolean).join("  ");
   }
 
   /** Frame a place of the map in every view; null for none. */
@@ -232,7 +282,8 @@ export class Views {
 
   /** Put the frames where the place that is pointed at is shown. */
   frame(): void {
-    const [rows, columns] = this.model.get("shape");
+    this.boxes.place();
+    const [rows, columns] = this.grid;
     const { at } = this;
     for (const { cell } of this.slots) {
       cell.hidden = at === null;
@@ -244,14 +295,23 @@ export class Views {
     }
   }
 
+  /** Whether there is a map to be read, or a place of the picture to be chosen. */
+  private get readable(): boolean {
+    return this.mapped || this.model.get("pickable");
+  }
+
   private choose(place: Place): void {
-    this.model.send({ type: "pixel", ...place });
+    const [[height, width], [rows, columns]] = [this.model.get("size"), this.grid];
+    const x = Math.floor(((place.column + 0.5) / columns) * width);
+    const y = Math.floor(((place.row + 0.5) / rows) * height);
+    if (this.model.get("pickable")) this.model.send({ type: "place", x, y });
+    else this.model.send({ type: "pixel", ...place });
   }
 
   /** Keys that read the map and choose a place, while the views have the focus. */
   key(event: KeyboardEvent): boolean {
-    if (document.activeElement !== this.element || !this.mapped) return false;
-    const [rows, columns] = this.model.get("shape");
+    if (document.activeElement !== this.element || !this.readable) return false;
+    const [rows, columns] = this.grid;
     if (event.key === "Enter" || event.key === " ") {
       if (this.at) this.choose(this.at);
       return true;
@@ -302,6 +362,20 @@ export class Views {
       };
     });
   }
+}
+
+/** What the view of a map that is a picture of its own is called. */
+const COLOURED = "Map in colour; grey is zero";
+/** What that of a picture is called of which a place can be chosen. */
+const PICKABLE = "Picture: click what to explain";
+/** How wide a place of a picture is, in pixels, that is chosen by keys where there is no map. */
+const CELL = 16;
+
+/** Say what a view shows. */
+function name({ title, box }: Slot, text: string): void {
+  if (title.title === text) return;
+  title.textContent = title.title = text;
+  box.setAttribute("aria-label", text);
 }
 
 /** Pixels of a size: those that are there, if they have it. */

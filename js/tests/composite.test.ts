@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it, vi } from "vitest";
-import { Composite, copyLeft } from "../src/composite";
+import { borders, Composite, copyLeft } from "../src/composite";
 
 beforeAll(() => {
   vi.stubGlobal(
@@ -86,5 +86,15 @@ describe("beside", () => {
     const [from, to] = [filled(3, 2, 1), filled(3, 2, 2)];
     copyLeft(from, to, 2);
     expect(reds(to)).toEqual([1, 1, 2, 1, 1, 2]);
+  });
+});
+
+describe("borders", () => {
+  it("are black beside white where regions meet, and nowhere else", () => {
+    const [pixels, regions] = [filled(4, 2, 9), filled(4, 2, 0)];
+    for (const at of [2, 3, 6, 7]) regions.data[4 * at] = 1;
+    borders(pixels, regions);
+    expect(reds(pixels)).toEqual([9, 0, 255, 9, 9, 0, 255, 9]);
+    expect([...pixels.data.filter((_, i) => i % 4 === 3)]).toEqual(new Array(8).fill(9));
   });
 });

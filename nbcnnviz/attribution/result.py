@@ -198,8 +198,7 @@ class Attribution:
                 f"A map of {len(values)} channels is no picture in colour: use overlay(), which shows their sum."
             )
         self._warn()
-        order = self.trace.network.unprocess.order if self.layer == "input" else None
-        return colour_picture(values if order is None or len(values) == 1 else values[order])
+        return in_colour(self, picture)
 
     def save(
         self, path: str | PathLike[str], picture: int = 0, *, view: Literal["overlay", "picture"] = "overlay"
@@ -252,3 +251,10 @@ class Attribution:
     def __getitem__(self, picture: int) -> Tensor:
         """The values for one picture of the batch."""
         return self.values[picture]
+
+
+def in_colour(result: Attribution, picture: int = 0) -> Image.Image:
+    """As `Attribution.picture`, for maps of one channel or three, without a warning of values that are not finite."""
+    values = result.values[picture]
+    order = result.trace.network.unprocess.order if result.layer == "input" else None
+    return colour_picture(values if order is None or len(values) == 1 else values[order])

@@ -19,6 +19,7 @@ from nbcnnviz.core.errors import MethodNotApplicableError, NbcnnvizError, Unknow
 from nbcnnviz.core.images import samples
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.outline import activity
+from nbcnnviz.core.targets import BoxScore, RegionScore
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.controls import Controls
 from nbcnnviz.explorer.front import LayerMap, MapFrame, StatusLine, Tools, parts_of, receive_while_busy
@@ -301,8 +302,7 @@ class _Sides(View):
         self.predictions.show(trace)
 
     def show_question(self, snapshot: Snapshot, trace: Trace) -> None:
-        asked = snapshot.target
-        self.predictions.mark(_best(trace) if asked is None else asked if isinstance(asked, int) else None)
+        self.predictions.mark(_class_of(snapshot.target, trace))
 
     def answered(self, trace: Trace) -> None:
         """Colour the layer map by how active the picture makes each layer."""
@@ -379,6 +379,18 @@ def explore(
         network, samples()[0] if image is None else image, method=method, layer=layer, target=target, filter=filter
     )
     return Explorer(selection, panels)
+
+
+def _class_of(asked: Any, trace: Trace) -> int | None:
+    """The class that a target is of, where it is of one."""
+    if asked is None:
+        return _best(trace)
+    if isinstance(asked, RegionScore):
+        return trace.network.class_index(asked.index)
+    if isinstance(asked, BoxScore) and isinstance(asked.box, int):
+        boxes = trace.boxes() if trace.network.kind == "detection" else []
+        return boxes[asked.box].label if -len(boxes) <= asked.box < len(boxes) else None
+    return asked if isinstance(asked, int) else None
 
 
 def _best(trace: Trace) -> int | None:

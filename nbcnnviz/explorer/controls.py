@@ -15,6 +15,7 @@ from PIL import Image
 from nbcnnviz.attribution import methods
 from nbcnnviz.core.images import samples
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.targets import BoxScore, RegionScore
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front.status import duration
 from nbcnnviz.explorer.labels import class_label, class_labels
@@ -177,7 +178,7 @@ class Controls(View):
                 control.layout.display = None if shown else "none"
             target = selection.class_
             self.class_.value = class_label(selection.network, target) if isinstance(target, int) else ""
-            self.class_.placeholder = _TOP_CLASS if target is None or isinstance(target, int) else _OWN_TARGET
+            self.class_.placeholder = _placeholder(selection)
 
     def _offer(self, network: Network) -> None:
         """Offer what a network has, and the way back to it: its classes."""
@@ -278,6 +279,16 @@ class Controls(View):
     def _class_chosen(self, change: t.Bunch) -> None:
         target = self._labels.get(change.new, change.new) if change.new.strip() else None
         self._change(lambda: setattr(self._selection, "target", target))
+
+
+def _placeholder(selection: Snapshot) -> str:
+    """What the search field for a class says while none is chosen by it."""
+    target = selection.class_
+    if target is None or isinstance(target, int):
+        return _TOP_CLASS
+    # Which a click on the picture chooses, too.
+    clicked = isinstance(target, (RegionScore, BoxScore))
+    return f"{target.describe(selection.network)}; type to search" if clicked else _OWN_TARGET
 
 
 def _before(layer: str | None, maps: list[str], network: Network) -> str | None:

@@ -173,6 +173,41 @@ def test_the_caption_tells_of_the_rectifiers_that_were_ruled(panel: ExplainPanel
     assert panel.widget.caption == "Guided backprop of cat (2), 2 rectifiers ruled"
 
 
+PIXELWISE = ["gradient", "guided_backprop", "deconvnet", "guided_grad_cam"]
+
+
+@pytest.mark.parametrize("method", PIXELWISE)
+def test_a_signed_map_of_every_pixel_is_a_picture_of_its_own(panel: ExplainPanel, trace: nv.Trace, method: str) -> None:
+    shown = nv.attribute(trace, method=method, target="cat")
+    panel.show(shown)
+    picture = Image.open(io.BytesIO(panel.widget.colour))
+    assert picture.format == "PNG"
+    assert (np.asarray(picture) == np.asarray(shown.picture())).all()
+    assert panel.widget.values  # the overlay is there too
+
+
+@pytest.mark.parametrize("method", ["saliency", "grad_cam", "input_x_gradient"])
+def test_a_map_of_another_method_is_none(panel: ExplainPanel, trace: nv.Trace, method: str) -> None:
+    panel.show(nv.attribute(trace, method="gradient", target="cat"))
+    panel.show(nv.attribute(trace, method=method, target="cat"))
+    assert panel.widget.colour == b""
+
+
+def test_another_picture_takes_the_picture_of_the_map_away(panel: ExplainPanel, trace: nv.Trace) -> None:
+    panel.show(nv.attribute(trace, method="gradient", target="cat"))
+    panel.show_trace(trace)
+    assert panel.widget.colour == b""
+
+
+def test_a_picture_of_a_map_with_values_that_are_no_numbers_warns_nobody(panel, trace, recwarn) -> None:
+    values = torch.ones(1, 3, *trace.size)
+    values[0, 1, 2, 3] = torch.nan
+    panel.show(nv.Attribution(values, method="gradient", target=nv.ClassScore(1), layer="input", trace=trace))
+    assert panel.widget.colour
+    assert "1 of" in panel.widget.caption
+    assert not [warning for warning in recwarn if issubclass(warning.category, RuntimeWarning)]
+
+
 def test_an_event_is_heard_and_nothing_else_is() -> None:
     line, stops = StatusLine(), []
     line.on("stop", stops.append)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import traitlets as t
@@ -10,7 +11,7 @@ from ipywidgets import widget_serialization
 from PIL import Image
 from torch import Tensor
 
-from nbcnnviz.explorer.front.base import Coloured, Front, photograph
+from nbcnnviz.explorer.front.base import Coloured, Front, lossless, photograph
 from nbcnnviz.explorer.front.canvas import CanvasHost, Draw
 from nbcnnviz.render import Scale, to_bytes
 
@@ -26,8 +27,9 @@ PINNED = {"kind": "pinned", "title": "Pinned"}
 class MapFrame(Front, Coloured):
     """Three views of one map, with colour bar, opacity, threshold and the value under the cursor.
 
-    Event ``"pixel"``: the reader clicked a place, ``{"row": ..., "column": ...}`` of the map. Where there is a view for a
-    pinned map also ``"pin"`` and ``"unpin"``.
+    Event ``"pixel"``: the reader clicked a place, ``{"row": ..., "column": ...}`` of the map. Where places of the picture
+    can be chosen, ``"place"`` in its stead, ``{"x": ..., "y": ...}`` in the picture's pixels, and where there are boxes also
+    ``"box"``, ``{"at": ...}`` its place in the list. Where there is a view for a pinned map also ``"pin"`` and ``"unpin"``.
     """
 
     kind = t.Unicode("maps").tag(sync=True)
@@ -36,8 +38,21 @@ class MapFrame(Front, Coloured):
     views = t.List(list(VIEWS)).tag(sync=True)
     picture = t.Bytes().tag(sync=True)
     size = t.List([0, 0]).tag(sync=True)
+    pickable = t.Bool(False).tag(sync=True)  # whether a place of the picture can be chosen, whatever the map
+    regions = t.Bytes().tag(
+        sync=True
+    )  # a picture of its size (PNG) whose grey levels are regions; their borders are drawn
+    region_names = t.List(t.Unicode()).tag(sync=True)  # by grey level
+    boxes: t.List[list[float]] = t.List().tag(
+        sync=True
+    )  # drawn on the picture: left, top, right, bottom, in its pixels
+    box_names = t.List(t.Unicode()).tag(sync=True)
+    box = t.Int(-1).tag(sync=True)  # the chosen one's place in the list, -1 for none
     values = t.Bytes().tag(sync=True)
     shape = t.List([0, 0]).tag(sync=True)
+    colour = t.Bytes().tag(
+        sync=True
+    )  # the map as a picture of its own (PNG), shown alone in place of colours of a scale
     low = t.Float(0).tag(sync=True)
     high = t.Float(0).tag(sync=True)
     cut = t.Bool(False).tag(sync=True)
@@ -65,15 +80,30 @@ class MapFrame(Front, Coloured):
         self.unmark()
         with self.hold_sync():
             self.picture, self.size = photograph(picture), [height, width]
-            self.values, self.shape = b"", [0, 0]
+            self.values, self.shape, self.colour = b"", [0, 0], b""
+            self.pickable, self.regions, self.region_names = False, b"", []
+            self.boxes, self.box_names, self.box = [], [], -1
             self.low = self.high = 0.0
 
-    def show_map(self, values: Tensor, scale: Scale, colours: str) -> None:
-        """Show a map (h, w) on a colour scale."""
+    def show_boxes(self, boxes: Sequence[tuple[float, float, float, float]], names: Sequence[str]) -> None:
+        """Draw boxes on the picture: left, top, right, bottom, in its pixels, and what each is called. One can be chosen."""
+        with self.hold_sync():
+            self.boxes, self.box_names, self.box = [list(corners) for corners in boxes], list(names), -1
+            self.pickable = bool(self.boxes)
+
+    def show_regions(self, regions: Image.Image, names: Sequence[str]) -> None:
+        """Draw the borders of regions on the picture, grey levels of one of its size. A place of one can be chosen."""
+        with self.hold_sync():
+            self.regions, self.region_names = lossless(regions), list(names)
+            self.pickable = True
+
+    def show_map(self, values: Tensor, scale: Scale, colours: str, picture: Image.Image | None = None) -> None:
+        """Show a map (h, w) on a colour scale; alone as a ``picture`` of its own, if it has one."""
         with self.hold_sync():
             self.values, self.shape = to_bytes(values, scale).tobytes(), list(values.shape)
             self.low, self.high, self.cut = scale.low, scale.high, scale.cut
             self.colours = colours
+            self.colour = b"" if picture is None else lossless(picture)
 
     def pin(self) -> None:
         """Keep the map and its picture beside those to come, and compare them with it."""

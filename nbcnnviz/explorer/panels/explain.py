@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -12,11 +12,14 @@ from PIL import Image
 from torch import Tensor
 
 from nbcnnviz.attribution import Attribution, methods
+from nbcnnviz.attribution.result import in_colour
 from nbcnnviz.core.errors import NbcnnvizError
+from nbcnnviz.core.targets import RegionScore, Target
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import MapFrame, ring
 from nbcnnviz.explorer.front.maps import PINNED, VIEWS
 from nbcnnviz.explorer.panels.panel import Panel
+from nbcnnviz.explorer.panels.places import Places
 from nbcnnviz.explorer.panels.saving import FORMATS, write
 from nbcnnviz.render import Scale, default_for, flat, overlay, upscaled
 from nbcnnviz.session import Explanation, Snapshot
@@ -115,6 +118,12 @@ class ExplainPanel(Explanation, Panel):
         self.widget = MapFrame(label="Explanation", views=[*VIEWS, PINNED])
         self.widget.on("pin", lambda _: self.attempt(self.pin))
         self.widget.on("unpin", lambda _: self.unpin())
+        self.widget.on(
+            "place", lambda message: self._choose(lambda: self._places.at(message.get("x"), message.get("y")))
+        )
+        self.widget.on("box", lambda message: self._choose(lambda: self._places.box(message.get("at"))))
+        self._places = Places()
+        self._asked: Any = None
         self.pinned: Pinned | None = None
         self._signed: bool | None = None
         self._colours: dict[bool | None, str] = {}
@@ -131,7 +140,18 @@ class ExplainPanel(Explanation, Panel):
     def show_trace(self, trace: Trace) -> None:
         """Show another picture."""
         super().show_trace(trace)
-        self.widget.show_picture(trace.pictures[0])
+        places = self._places = Places.of(trace)
+        with self.widget.hold_sync():
+            self.widget.show_picture(trace.pictures[0])
+            if places.labels is not None:
+                self.widget.show_regions(*places.regions(trace.network.classes))
+            elif places.boxes:
+                self.widget.show_boxes([box.corners for box in places.boxes], places.names)
+
+    def show_question(self, snapshot: Snapshot, trace: Trace) -> None:
+        """Emphasise the box that is explained."""
+        self._asked = snapshot.target
+        self.widget.box = self._places.chosen(snapshot.target)
 
     def show(self, frame: Attribution | Compared) -> None:
         """Show a map, in the colours that fit its sign, or that the reader chose for maps of this sign."""
@@ -147,7 +167,8 @@ class ExplainPanel(Explanation, Panel):
         scale = Scale.to_show(map_)
         self._colours[self._signed] = self.widget.colours
         self._signed = scale.signed
-        self.widget.show_map(map_, scale, self._colours.get(scale.signed, default_for(scale.signed)))
+        picture = in_colour(result) if result.view == "picture" else None
+        self.widget.show_map(map_, scale, self._colours.get(scale.signed, default_for(scale.signed)), picture)
         self.widget.caption = self._caption(result) + _remark(map_, scale)
         if scale.high > 0:
             self._mark_strongest(map_, *result.trace.size)
@@ -215,6 +236,16 @@ class ExplainPanel(Explanation, Panel):
             made.paste(beside.crop((0, 0, int(split * made.width + 0.5), made.height)))
         return made
 
+    def _choose(self, find: Callable[[], Target | None]) -> None:
+        """Explain what is at the place that the reader chose, if there is anything."""
+
+        def choose() -> None:
+            target = find()
+            if target is not None:
+                self.selection.target = target
+
+        self.attempt(choose)
+
     def _mark_strongest(self, map_: Tensor, height: int, width: int) -> None:
         """Ring the place where the map is strongest."""
         rows, columns = map_.shape
@@ -222,13 +253,15 @@ class ExplainPanel(Explanation, Panel):
         x, y = (column + 0.5) * width / columns, (row + 0.5) * height / rows
         self.widget.mark(ring(x, y, radius=max(4.0, width / 45)))
 
-    @staticmethod
-    def _caption(result: Attribution) -> str:
+    def _caption(self, result: Attribution) -> str:
         where = "" if result.layer == "input" else f" at {result.layer}"
         governed = f", {result.rectifiers} rectifiers ruled" if result.rectifiers else ""
         # What is not finite is told beside the scale, of the map as it is drawn.
         unruled = "".join(f", {remark}" for remark in result.remarks if remark.startswith("not ruled"))
-        return f"{methods()[result.method].title} of {result.caption}{where}{governed}{unruled}"
+        what = result.caption
+        if isinstance(self._asked, RegionScore) and isinstance(result.target, RegionScore):
+            what = self._asked.describe(result.trace.network)  # the result's own has the mask that was predicted
+        return f"{methods()[result.method].title} of {what}{where}{governed}{unruled}"
 
 
 def _remark(map_: Tensor, scale: Scale) -> str:
