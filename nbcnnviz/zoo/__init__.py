@@ -23,7 +23,10 @@ from nbcnnviz.zoo.weights import Progress
 
 
 def networks() -> list[str]:
-    """Names that `load_network` takes: the bundled network, then torchvision's classifiers. timm's have ``timm:``."""
+    """Names of classifiers that `load_network` takes: the bundled network, then torchvision's. timm's have ``timm:``.
+
+    torchvision's names of segmentation and detection networks it takes as well.
+    """
     return [bundled.NAME, *from_torchvision.names()]
 
 
@@ -42,7 +45,8 @@ def load_network(
     Parameters
     ----------
     name
-        ``"efficientnet_lite0"`` (bundled: ImageNet weights, works offline); a torchvision name (``"resnet50"``);
+        ``"efficientnet_lite0"`` (bundled: ImageNet weights, works offline); a torchvision name (``"resnet50"``),
+        also of a segmentation or detection network (``"deeplabv3_resnet50"``, ``"fasterrcnn_resnet50_fpn"``);
         ``"timm:NAME"``; ``"hf:NAME"`` for an image classifier of the Hugging Face hub, or of a folder that
         ``save_pretrained`` wrote (needs transformers). Or the path of a file that holds a network: an ONNX graph
         (``"model.onnx"``, needs onnx2torch) or a program that `torch.export.save` wrote (``"model.pt2"``).
@@ -126,10 +130,10 @@ def _loader(name: str) -> Callable[[bool, Path | None, Progress | None], from_ti
         return lambda *args: from_timm.load(name.removeprefix("timm:"), *args)
     if name.startswith("hf:"):
         return lambda *args: from_hf.load(name.removeprefix("hf:"), *args)
-    if name in from_torchvision.names():
+    if name in from_torchvision.all_names():
         return lambda *args: from_torchvision.load(name, *args)
     hint = "It is one of timm's: say" + f" 'timm:{name}'." if from_timm.has(name) else ""
-    raise UnknownNetworkError(name, networks(), hint)
+    raise UnknownNetworkError(name, [bundled.NAME, *from_torchvision.all_names()], hint)
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -78,6 +78,60 @@ def test_torchvision_names_come_with_their_own_preprocessing(name: str) -> None:
     assert network.input_shape == (3, *weights.transforms()(picture).shape[1:])
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("lraspp_mobilenet_v3_large", "segmentation"), ("ssdlite320_mobilenet_v3_large", "detection")],
+)
+def test_torchvision_names_of_more_than_classifiers_are_taken(offline, name: str, kind: str) -> None:
+    network = nv.load_network(name, weights=None)  # nor are weights of a backbone downloaded
+    published = torchvision.models.get_model_weights(name).DEFAULT
+    assert network.kind == kind
+    assert network.classes == published.meta["categories"]
+    picture = nv.load_image("coffee")
+    assert torch.equal(network.batch(picture)[0], published.transforms()(picture))
+
+
+@pytest.mark.parametrize("name", ["deeplabv3_resnet50", "fasterrcnn_mobilenet_v3_large_320_fpn", "fcos_resnet50_fpn"])
+def test_without_a_connection_the_weights_of_more_than_classifiers_are_missed(offline, name: str) -> None:
+    with pytest.raises(nv.WeightsUnavailableError, match=r"could not be downloaded.*weights=None"):
+        nv.load_network(name)
+
+
+def downloaded(name: str, tmp_path, state: dict) -> None:
+    """Put weights where those of a name are once they were downloaded."""
+    file = from_torchvision.cached(torchvision.models.get_model_weights(name).DEFAULT.url)
+    assert file.is_relative_to(tmp_path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state, file)
+
+
+def test_a_detection_network_is_built_as_torchvision_builds_it_for_its_weights(offline, tmp_path) -> None:
+    name = "fasterrcnn_mobilenet_v3_large_320_fpn"
+    torch.manual_seed(0)
+    bare = torchvision.models.get_model(name, weights=None, weights_backbone=None)
+    # Published weights are of frozen normalisation, which counts no batches.
+    downloaded(name, tmp_path, {k: v for k, v in bare.state_dict().items() if "num_batches_tracked" not in k})
+    network = nv.load_network(name)
+    frozen = [m for m in network.module.modules() if isinstance(m, torchvision.ops.FrozenBatchNorm2d)]
+    assert len(frozen) > 20
+    plain = [m for m in network.module.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert not plain
+    own = network.module.state_dict()
+    assert all(torch.equal(own[key], value) for key, value in bare.state_dict().items() if key in own)
+    assert network.origin == f"load_network({name!r})"
+
+
+def test_a_segmentation_network_takes_its_weights(offline, tmp_path) -> None:
+    name = "lraspp_mobilenet_v3_large"
+    torch.manual_seed(0)
+    module = torchvision.models.get_model(name, weights=None, weights_backbone=None).eval()
+    downloaded(name, tmp_path, module.state_dict())
+    network = nv.load_network(name)
+    picture = network.batch(nv.load_image("coffee").resize((96, 64)))
+    with torch.no_grad():
+        torch.testing.assert_close(network.module(picture)["out"], module(picture)["out"])
+
+
 def test_timm_names_come_with_their_own_preprocessing() -> None:
     network = nv.load_network("timm:lcnet_035", weights=None)
     assert network.name == "timm:lcnet_035"
