@@ -131,7 +131,10 @@ def _last_with_gradient(layers: Mapping[str, Layer], recording: Recording) -> st
     for asked in (candidates[:1], candidates[1:]):
         linked = [a.edge for _, _, a in asked if a.edge is not None]
         total = scores.amax(1).sum()
-        gradients = torch.autograd.grad(total, linked, retain_graph=True, allow_unused=True) if linked else ()
+        try:
+            gradients = torch.autograd.grad(total, linked, retain_graph=True, allow_unused=True) if linked else ()
+        except RuntimeError:  # whoever asks for a gradient is told why there is none
+            return None
         by_edge = dict(zip(linked, gradients, strict=True))
         for name, layer, activation in asked:
             if activation.edge is None:  # beside the path where this recording's graph begins

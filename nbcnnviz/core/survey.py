@@ -68,6 +68,7 @@ class _Call:
     module: nn.Module
     source: int | None  # the call that made what it was given; -1 is the network's input
     given: tuple[int, ...]
+    shape: tuple[int, ...]  # of what it returned, for one picture
     values: list[Tensor] = field(default_factory=list)
 
 
@@ -105,7 +106,9 @@ class Survey:
         if index == len(self._calls):
             given = args[0] if args and isinstance(args[0], Tensor) else None
             shape = () if given is None else tuple(given.shape[1:])
-            self._calls.append(_Call(name, module, None if given is None else self._source(given), shape))
+            self._calls.append(
+                _Call(name, module, None if given is None else self._source(given), shape, tuple(output.shape[1:]))
+            )
         call = self._calls[index]
         made = -2 if output.is_inference() else output._version
         if self._batched:
@@ -181,7 +184,7 @@ class Survey:
         score, layout, grid = self._best(out)
         if score >= _least(grid):
             return Found(layout, True)
-        inherited = self._inherited(call, shape)
+        inherited = self._inherited(call, shape) or self._beside(shape)
         if inherited is None or self._contradicted(call, out, inherited):
             return Found(None, False, _NOWHERE)
         return Found(inherited, True)
@@ -240,6 +243,18 @@ class Survey:
             return None if mixes else kept
         permuted = (height, width, channels) if other is _LAST else (channels, height, width)
         return other if shape == permuted else None
+
+    def _beside(self, shape: tuple[int, ...]) -> Layout | None:
+        """That of the last call which returned the same shape, on maps so small that numbers are silent.
+
+        So a sum's rectifier has that of the sum's term, and a block that of its last module.
+        """
+        judged = zip(reversed(self._calls[: len(self._judged)]), reversed(self._judged), strict=True)
+        last = next((found for call, found in judged if call.shape == shape), None)
+        if last is None or not last.spatial or last.layout not in (_FIRST, _LAST):
+            return None
+        rows, columns = last.layout.places(shape)
+        return last.layout if rows * columns < _FEW else None
 
     def _guessed(self, call: _Call, shape: tuple[int, ...]) -> Layout | None:
         """The layout by the module's class, where nothing else can tell it."""

@@ -195,6 +195,10 @@ def convolutional() -> nn.Sequential:
     ids=["auxiliary", "convolution", "sigmoid", "softmax", "positive", "negative"],
 )
 def test_cam_finds_the_layer_that_makes_the_scores(module: nn.Module, maps: str, head: str, target, row, sign) -> None:
+    torch.manual_seed(1)
+    for part in module.modules():  # or the weights would hang on which tests are collected
+        if hasattr(part, "reset_parameters"):
+            part.reset_parameters()
     trace = nv.Network(module.eval(), size=12).trace(torch.randn(2, 3, 12, 12))
     found = nv.attribute(trace, method="cam", target=target, layer=maps).values
     weight = sign * module.get_submodule(head).weight[row].view(1, -1, 1, 1)
