@@ -34,7 +34,7 @@ export class Boxes {
         const name = names[at] ?? `box ${at}`;
         return h(
           "button",
-          { type: "button", class: "nbv-box", "aria-label": `Explain ${name}` },
+          { type: "button", class: "nbv-box", title: `Explain ${name}`, "aria-label": `Explain ${name}` },
           h("span", {}, name),
         );
       }),

@@ -7,6 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from .lab import ROOT
+from .test_access import AXE, EXPLORER
+
 pytestmark = pytest.mark.browser
 
 CELL = """
@@ -119,6 +122,17 @@ def test_a_box_is_chosen_by_keys(sheet) -> None:
     sheet.page.locator(TOPMOST).nth(1).focus()
     sheet.page.keyboard.press("Enter")
     sheet.until(lambda: sheet.kernel("repr(ex.selection.target)") == "nv.BoxScore(1)")
+
+
+@pytest.mark.parametrize("network", ["segmenter", "detector"])
+def test_axe_finds_nothing(sheet, network: str) -> None:
+    axe = ROOT / "js" / "node_modules" / "axe-core" / "axe.min.js"
+    if not axe.exists():
+        pytest.skip("axe-core is not installed: run npm ci in js/")
+    set_(sheet, network=network, method="'saliency'", target="None")
+    sheet.page.evaluate(axe.read_text())
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    assert sheet.page.evaluate(AXE, [EXPLORER, rules]) == []
 
 
 def test_a_signed_map_of_every_pixel_is_shown_in_colour(sheet, artifacts) -> None:
