@@ -30,9 +30,8 @@ from nbcnnviz.core.grids import Layout, Reshape
 from nbcnnviz.core.heads import Classes, listed
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.inputs import batch_of, input_of
-from nbcnnviz.core.layers import Layer
 from nbcnnviz.core.mixing import mixes_pictures
-from nbcnnviz.core.overview import layouts_at, overview
+from nbcnnviz.core.overview import layouts_at, outline_of, overview
 from nbcnnviz.core.passes import Passes
 from nbcnnviz.core.preprocess import Preprocess, Unprocess, applied, to_pictures
 from nbcnnviz.core.probing import explained, find_input, trial_of
@@ -161,7 +160,7 @@ class Network(Passes):
             self.preprocess = preprocess
         self.input_shape: tuple[int, int, int] = shape
         self.bands = checked_bands(bands, shape[0])
-        self._outline = self._outline_of(recording)
+        self._outline = outline_of(unwrapped(module), recording)
         self.head, self._call = find_head(
             lambda x, call: self._probe(x, call).output,
             self._call,
@@ -397,12 +396,3 @@ class Network(Passes):
             raise
         except Exception as error:  # the user's code may raise anything
             return Check(f"it fails on noise ({type(error).__name__})")
-
-    def _outline_of(self, recording: Recording) -> dict[str, Layer]:
-        modules = dict(unwrapped(self.module).named_modules())
-        outline = {}
-        for name, activation in recording.activations.items():
-            module = modules[name.partition(":")[0]]
-            own = tuple(f"{name.partition(':')[0]}.{n}" for n, _ in module.named_parameters(recurse=False))
-            outline[name] = Layer(name, type(module).__name__, tuple(activation.output.shape[1:]), own)
-        return outline

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from nbcnnviz.core.errors import NetworkError
 from nbcnnviz.core.grids import Layout
@@ -23,6 +23,17 @@ if TYPE_CHECKING:
     from nbcnnviz.core.network import Network
 
 _TAIL = 24  # layers, the last ones; their gradients come with the survey's own pass
+
+
+def outline_of(module: nn.Module, recording: Recording) -> dict[str, Layer]:
+    """The layers that a pass went through, by name in order of return; of their layouts nothing is known yet."""
+    modules = dict(module.named_modules())
+    outline = {}
+    for name, activation in recording.activations.items():
+        called = modules[name.partition(":")[0]]
+        own = tuple(f"{name.partition(':')[0]}.{n}" for n, _ in called.named_parameters(recurse=False))
+        outline[name] = Layer(name, type(called).__name__, tuple(activation.output.shape[1:]), own)
+    return outline
 
 
 def overview(network: Network, outline: Mapping[str, Layer]) -> tuple[dict[str, Layer], str | None]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Hashable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import ipywidgets as w
 import numpy as np
@@ -27,7 +27,6 @@ from nbcnnviz.explorer.panels.features.frames import (
     Large,
     Page,
     Stack,
-    UnitMap,
     UnitView,
     large_of,
     order_of,
@@ -37,18 +36,16 @@ from nbcnnviz.explorer.panels.features.frames import (
     unit_map_of,
     unit_view_of,
 )
+from nbcnnviz.explorer.panels.features.kept import Kept, Palette
 from nbcnnviz.explorer.panels.panel import Act, Panel, Request
 from nbcnnviz.explorer.panels.saving import FORMATS, write
 from nbcnnviz.explorer.widgets.layout import Updating, button, checkbox, column, growing, hint, menu, reveal, row
-from nbcnnviz.inside import Ranking, ReceptiveFields, receptive_fields
+from nbcnnviz.inside import Ranking, receptive_fields
 from nbcnnviz.inside.features import By
-from nbcnnviz.render import default_for
 from nbcnnviz.session.selection import Selection
 
 _VIEWS = ({"kind": "overlay", "title": "Over the picture"}, {"kind": "map", "title": "Map"})
 _CELL = "#00e5ff"
-
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ class FeaturesPanel(Panel):
     def __init__(self, selection: Selection, attempt: Callable[[Act], None], ask: Act) -> None:
         super().__init__(selection, attempt, ask)
         self.result: Features | None = None
-        self._kept = _Kept()
+        self._kept = Kept()
         self._page = 0  # the one asked for
         self._turns = 0  # how often the reader turned to a page
         self._turning = threading.Lock()
@@ -93,7 +90,7 @@ class FeaturesPanel(Panel):
         self.tiles = TileFrame(label="Feature maps", side=TILE)
         self.large = MapFrame(label="One feature map", views=list(_VIEWS))
         self.unit = MapFrame(label="What made the unit fire", views=list(_VIEWS))
-        self._palettes = {frame: _Palette(frame) for frame in (self.tiles, self.large, self.unit)}
+        self._palettes = {frame: Palette(frame) for frame in (self.tiles, self.large, self.unit)}
         self.tiles.on("choose", lambda message: self._tile_chosen(message.get("index")))
         self.large.on("pixel", lambda message: self._pixel_chosen(message.get("row"), message.get("column")))
         self._lay_out()
@@ -202,7 +199,7 @@ class FeaturesPanel(Panel):
     def forget(self) -> None:
         """Let go of the maps, and of the trace that they are a part of."""
         self.result = None
-        self._kept = _Kept()
+        self._kept = Kept()
 
     def close(self) -> None:
         """Let go of everything."""
@@ -382,46 +379,3 @@ class FeaturesPanel(Panel):
             lines.append(f"unit_map = trace.gradient({unit}, rule={rule!r})[0]")
         lines.append(f"shown = unit_map{'.sum(0)' if self.signed.value else '.abs().amax(0)'}")
         return lines
-
-
-class _Last(Generic[_Value]):
-    """The last value made, while it is asked for by the same key."""
-
-    def __init__(self) -> None:
-        self._kept: tuple[Hashable, _Value] | None = None
-
-    def __call__(self, key: Hashable, make: Callable[[], _Value]) -> _Value:
-        if self._kept is None or self._kept[0] != key:
-            self._kept = None
-            self._kept = key, make()
-        return self._kept[1]
-
-    def has(self, key: Hashable) -> bool:
-        return self._kept is not None and self._kept[0] == key
-
-
-class _Kept:
-    """What need not be computed again: a change of filter or unit is no business of the grid."""
-
-    def __init__(self) -> None:
-        self.stack = _Last[Stack]()
-        self.orders: dict[By, _Last[Ranking]] = {by: _Last() for by in ORDERS}
-        self.page = _Last[Page]()
-        self.large = _Last[Large]()
-        self.fields = _Last[ReceptiveFields]()
-        self.unit_map = _Last[UnitMap]()
-        self.unit_view = _Last[UnitView]()
-
-
-class _Palette:
-    """The colour map of a widget: the default for the sign, or what the reader chose for maps of that sign."""
-
-    def __init__(self, widget: TileFrame | MapFrame) -> None:
-        self._widget = widget
-        self._signed: bool | None = None
-        self._chosen: dict[bool | None, str] = {}
-
-    def __call__(self, signed: bool) -> str:
-        self._chosen[self._signed] = self._widget.colours
-        self._signed = signed
-        return self._chosen.get(signed, default_for(signed))

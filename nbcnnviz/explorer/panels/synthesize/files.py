@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from nbcnnviz.core.errors import ExportError
-from nbcnnviz.explorer.panels.synthesize.run import Specification
-from nbcnnviz.session.code import picture_code
+from nbcnnviz.explorer.panels.synthesize.run import Run, Specification
+from nbcnnviz.session.code import network_code, picture_code
 from nbcnnviz.synthesis import Frame, FrameBuffer, save_film, to_array
 
 LONGEST = 150
@@ -76,3 +76,10 @@ def code_of(specification: Specification, frame: Frame, image: str | None = None
     names, *lines = filter(None, made.code.splitlines())
     given = [f"image = {image or picture_code(specification.source)}"] if re.search(r"\bimage\b", made.code) else []
     return [names, *given, *lines, f"frame = {made.found(frame.step)}"]
+
+
+def whole_code(run: Run, at: int) -> list[str]:
+    """The lines of Python that make a run's frame again, its imports and its network among them."""
+    specification = run.specification_of(run.reel.steps[at])
+    names, *lines = code_of(specification, run.reel[at])
+    return ["import nbcnnviz as nv", names, "", network_code(specification.network), *lines]

@@ -103,7 +103,7 @@ class SynthesizePanel(Panel):
         run = self.run
         if run is None or not len(run.reel):
             raise ExportError("There is no frame to save yet: start a run.")
-        files.write(Path(path), run.reel.copy(), self._at(run), code or "\n".join(self._whole_code(run)))
+        files.write(Path(path), run.reel.copy(), self._at(run), code or "\n".join(files.whole_code(run, self._at(run))))
 
     def code(self, image: str) -> list[str]:
         """The run's own lines; what it was given is named anew where another picture or network is selected by now."""
@@ -200,7 +200,7 @@ class SynthesizePanel(Panel):
         if run is None or not len(run.reel):
             return
         name, at, reel = f"{run.specification.recipe.name}.{ending}", self._at(run), run.reel.copy()
-        code = "\n".join(self._whole_code(run))
+        code = "\n".join(files.whole_code(run, self._at(run)))
 
         def making(task: Task) -> Generator[None, None, None]:
             task.tell(f"Writing {name} ...")
@@ -393,12 +393,6 @@ class SynthesizePanel(Panel):
         """The place in the reel of the frame that is looked at."""
         last = len(run.reel) - 1
         return last if self._at_frame is None else min(self._at_frame, last)
-
-    def _whole_code(self, run: Run) -> list[str]:
-        at = self._at(run)
-        specification = run.specification_of(run.reel.steps[at])
-        names, *lines = files.code_of(specification, run.reel[at])
-        return ["import nbcnnviz as nv", names, "", network_code(specification.network), *lines]
 
 
 def _progress(run: Run, frame: RunFrame) -> str:
