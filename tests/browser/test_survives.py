@@ -157,7 +157,7 @@ def test_a_page_closed_in_the_middle_of_a_run_disturbs_neither_the_run_nor_the_o
     heading = sheet.page.locator(".nbv-heading").first
     before, made = heading.inner_text(), sheet.kernel("panel.run.task.made")
     until(lambda: heading.inner_text() != before and sheet.kernel("panel.run.task.made") > made + 2)
-    assert sheet.kernel("panel.run.state") == "playing"
+    assert sheet.kernel("panel.run.task.state") == "running"
     assert sheet.error() == ""
     end_run(sheet)
 
