@@ -28,6 +28,7 @@ from nbcnnviz.core.likeness import COUNT, Grid, on_grid, on_maps, on_tokens
 
 # Layers with maps reach 0.8 and more of 1 on all but the smallest maps, others 0.5 at most; on few places by chance more.
 _AGREES, _AGREES_ON_FEW, _FEW = 0.6, 0.75, 16
+_LEANS = 0.3
 
 # They keep rows and columns as they are, or change their number evenly.
 _ON_A_GRID = (
@@ -184,7 +185,7 @@ class Survey:
         score, layout, grid = self._best(out)
         if score >= _least(grid):
             return Found(layout, True)
-        inherited = self._inherited(call, shape) or self._beside(shape)
+        inherited = self._inherited(call, shape) or self._beside(shape, score, layout)
         if inherited is None or self._contradicted(call, out, inherited):
             return Found(None, False, _NOWHERE)
         return Found(inherited, True)
@@ -244,8 +245,8 @@ class Survey:
         permuted = (height, width, channels) if other is _LAST else (channels, height, width)
         return other if shape == permuted else None
 
-    def _beside(self, shape: tuple[int, ...]) -> Layout | None:
-        """That of the last call which returned the same shape, on maps so small that numbers are silent.
+    def _beside(self, shape: tuple[int, ...], score: float, layout: Layout) -> Layout | None:
+        """That of the last call which returned the same shape, where numbers are silent or lean that way.
 
         So a sum's rectifier has that of the sum's term, and a block that of its last module.
         """
@@ -254,7 +255,8 @@ class Survey:
         if last is None or not last.spatial or last.layout not in (_FIRST, _LAST):
             return None
         rows, columns = last.layout.places(shape)
-        return last.layout if rows * columns < _FEW else None
+        leans = score >= _LEANS and layout == last.layout
+        return last.layout if rows * columns < _FEW or leans else None
 
     def _guessed(self, call: _Call, shape: tuple[int, ...]) -> Layout | None:
         """The layout by the module's class, where nothing else can tell it."""

@@ -127,6 +127,8 @@ def receptive_fields(trace: Trace, layer: str) -> ReceptiveFields:
     activation = trace._activation(layer)
     shape = tuple(activation.output.shape)
     layout = trace.network.layout(layer, trace.size) if len(shape) > 2 else None
+    if layout is None and len(shape) == 4:  # the graph tells what each unit sees, whatever the numbers of a picture do
+        layout = Layout("first")
     if len(shape) > 2 and (layout is None or layout.reshape is not None or not layout.fits(shape[1:])):
         raise no_maps(trace.network, layer, shape)
     trace._source("input")

@@ -329,8 +329,9 @@ def test_what_has_no_field_is_a_clear_sentence() -> None:
     with pytest.raises(nv.GradientError, match="made for gradients from a layer on"):
         receptive_field(network.trace(x, layers=["4"], from_layers=True), "4", 0, 0)
     vit = nv.Network(torchvision.models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=4).eval(), size=32)
-    with pytest.raises(nv.MethodNotApplicableError, match=r"returns shape \(1, 17, 16\): units with a receptive field"):
-        receptive_field(vit.trace(torch.randn(1, 3, 32, 32)), "encoder", 0, 0)
+    with pytest.raises(nv.FilterRangeError, match=r"maps are 4 x 4: there is no unit at \(4, 0\)"):
+        receptive_field(vit.trace(torch.randn(1, 3, 32, 32)), "encoder", 4, 0)
+    assert receptive_field(vit.trace(torch.randn(1, 3, 32, 32)), "encoder", 3, 0) == (0, 0, 32, 32)
 
     class Constant(toys.Tiny):
         def forward(self, x: Tensor) -> Tensor:
