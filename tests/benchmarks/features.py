@@ -78,7 +78,7 @@ def tables(rounds: int) -> Iterator[tuple[str, list[Row]]]:
             sheet.page.wait_for_selector(".nbv-tile", timeout=180_000)
             sheet.settle()
             sheet.page.wait_for_timeout(1000)
-            assert sheet.kernel("ex._shown_trace['layer4.2'].shape[1]") == 2048
+            assert sheet.kernel("ex.session.trace['layer4.2'].shape[1]") == 2048
             clicks = max(20, rounds)
             yield (
                 "Features: ResNet-50, 2,048 maps of 7 x 7 in pages of 96, loopback",

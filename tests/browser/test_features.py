@@ -131,7 +131,7 @@ def test_a_click_on_a_place_selects_the_unit_and_shows_what_made_it_fire(sheet):
     assert view(sheet, UNIT)[..., :3].std() > 1
     # The rectangle is drawn where the unit looks, on the picture and on the map.
     top, left, bottom, right = sheet.kernel(
-        "list(__import__('nbcnnviz.inside').inside.receptive_field(ex._shown_trace, 'blocks.3', 6, 9))"
+        "list(__import__('nbcnnviz.inside').inside.receptive_field(ex.session.trace, 'blocks.3', 6, 9))"
     )
     for at in (0, 1):
         marks = marked(sheet, UNIT, at)
