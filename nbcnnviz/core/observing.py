@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nbcnnviz.core.errors import NetworkError
+from nbcnnviz.core.errors import NetworkError, first_sentence
 from nbcnnviz.core.guard import Guard
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.replica import Replica, unwrapped
@@ -77,9 +77,8 @@ class Observer:
             except (torch.OutOfMemoryError, NetworkError):
                 raise
             except Exception as error:  # the user's code may raise anything
-                text = str(error).strip().splitlines()
                 raise NetworkError(
-                    f"The network failed on an input of shape {tuple(x.shape)}: {text[0] if text else type(error).__name__}"
+                    f"The network failed on an input of shape {tuple(x.shape)}: {first_sentence(error)}"
                 ) from error
 
 

@@ -21,7 +21,8 @@ from nbcnnviz.explorer.front.maps import PINNED, VIEWS
 from nbcnnviz.explorer.panels.panel import Panel
 from nbcnnviz.explorer.panels.places import Places
 from nbcnnviz.explorer.panels.saving import FORMATS, write
-from nbcnnviz.render import Scale, default_for, flat, overlay, upscaled
+from nbcnnviz.metrics import rank_correlation
+from nbcnnviz.render import Scale, default_for, flat, overlay
 from nbcnnviz.session import Explanation, Snapshot
 from nbcnnviz.session.code import explanation_code
 
@@ -49,14 +50,7 @@ class Pinned:
 
     def likeness(self, values: Tensor) -> float:
         """Spearman's rank correlation with another map (C, h, w), both at the finer of their sizes; NaN if one is flat."""
-        from scipy.stats import spearmanr  # it takes its time to import
-
-        maps = [_plain(v) for v in (self.values, values)]
-        if any(m.min() == m.max() for m in maps):  # before they are scaled: that would round what is flat
-            return float("nan")
-        size = max(m.shape[1] for m in maps), max(m.shape[2] for m in maps)
-        first, second = (upscaled(m[None], size).numpy().ravel() for m in maps)
-        return float(spearmanr(first, second).statistic)
+        return rank_correlation(self.values, values)
 
     def in_words(self, values: Tensor) -> str:
         """How like another map (C, h, w) is, as it is shown; nothing if one of the two is flat."""
