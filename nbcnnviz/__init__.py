@@ -30,11 +30,12 @@ from nbcnnviz.core.errors import (
     UnknownOptionError,
     WeightsUnavailableError,
 )
-from nbcnnviz.core.images import load_image, samples
+from nbcnnviz.core.images import load_image
 from nbcnnviz.core.layers import Layer
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.options import Option, option
 from nbcnnviz.core.preprocess import Preprocess
+from nbcnnviz.core.samples import Composed, ObjectBox, composed, sample_boxes, samples
 from nbcnnviz.core.targets import (
     BoxScore,
     Channel,
@@ -88,6 +89,7 @@ __all__ = [
     "Channel",
     "ClassScore",
     "Combination",
+    "Composed",
     "DeviceUnavailableError",
     "Direction",
     "Diversity",
@@ -107,6 +109,7 @@ __all__ = [
     "NbcnnvizError",
     "Network",
     "NetworkError",
+    "ObjectBox",
     "Option",
     "OptionValueError",
     "PackageMissingError",
@@ -127,6 +130,7 @@ __all__ = [
     "WeightsUnavailableError",
     "attribute",
     "class_model",
+    "composed",
     "deep_visualization",
     "dream",
     "explore",
@@ -140,6 +144,7 @@ __all__ = [
     "networks",
     "option",
     "recipes",
+    "sample_boxes",
     "samples",
     "save_film",
     "synthesize",

@@ -7,7 +7,6 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +15,10 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from nbcnnviz.core.errors import ImageError, nearest
+from nbcnnviz.core.samples import is_sample, sample, samples
 
 MAX_PIXELS = 100_000_000
 """The largest picture that is opened, in pixels; a bigger one takes over 300 MB once decoded."""
-
-_SAMPLES = {
-    "chelsea": "chelsea.png",
-    "coffee": "coffee.png",
-    "camera": "camera.png",
-    "astronaut": "astronaut.png",
-    "rocket": "rocket.jpg",
-    "motorcycle": "motorcycle_left.png",
-    "coins": "coins.png",
-    "moon": "moon.png",
-    "galaxies": "hubble_deep_field.jpg",
-    "brick": "brick.png",
-    "grass": "grass.png",
-    "gravel": "gravel.png",
-}
-
-
-def samples() -> list[str]:
-    """Names of the sample pictures: photographs that come with scikit-image, on disk and offline."""
-    return list(_SAMPLES)
 
 
 def load_image(source: Any, *, bits: int | None = None) -> Image.Image:
@@ -87,9 +67,9 @@ def load_image(source: Any, *, bits: int | None = None) -> Image.Image:
 
 
 def _from_path(source: str | os.PathLike[str], bits: int | None) -> Image.Image:
-    if source in _SAMPLES:
-        with (files("skimage.data") / _SAMPLES[str(source)]).open("rb") as file:
-            return _open(file, f"the sample {source!r}", bits)
+    if is_sample(source):
+        with _decoding(f"the sample {source!r}"):
+            return sample(str(source)).picture
     path = _file(source)
     if path is None:
         near = nearest(str(source), samples())

@@ -16,9 +16,9 @@ from torch import nn
 
 from nbcnnviz.attribution import Attribution
 from nbcnnviz.core.errors import MethodNotApplicableError, NbcnnvizError, UnknownNameError
-from nbcnnviz.core.images import samples
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.outline import activity
+from nbcnnviz.core.samples import samples
 from nbcnnviz.core.targets import BoxScore, RegionScore
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.controls import Controls

@@ -13,8 +13,8 @@ import traitlets as t
 from PIL import Image
 
 from nbcnnviz.attribution import methods
-from nbcnnviz.core.images import samples
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.samples import samples
 from nbcnnviz.core.targets import BoxScore, RegionScore
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front.status import duration

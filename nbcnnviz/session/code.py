@@ -6,8 +6,8 @@ from pathlib import Path
 
 from nbcnnviz.attribution import Attribution, methods
 from nbcnnviz.core.bands import Bands
-from nbcnnviz.core.images import samples
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.samples import samples
 from nbcnnviz.core.targets import ClassScore, in_python
 from nbcnnviz.session.snapshot import Snapshot
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import traitlets as t
 from PIL import Image
 
-from nbcnnviz.core.images import load_image, samples
+from nbcnnviz.core.images import load_image
+from nbcnnviz.core.samples import samples
 from nbcnnviz.explorer.front.base import Front, encoded
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)

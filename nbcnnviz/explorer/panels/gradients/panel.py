@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from nbcnnviz.core.errors import GradientError, MethodNotApplicableError, NbcnnvizError, StaleTraceError
-from nbcnnviz.core.images import samples
+from nbcnnviz.core.samples import samples
 from nbcnnviz.core.targets import Target, in_python
 from nbcnnviz.core.trace import EVERYTHING, Trace
 from nbcnnviz.explorer.panels.asking import resolved, same

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nbcnnviz.core.images import samples
+from nbcnnviz.core.samples import samples
 from nbcnnviz.explorer.panels.gradients.frame import GradientsFrame
 from nbcnnviz.explorer.widgets.layout import lines
 from nbcnnviz.render.plots import short
