@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 import nbcnnviz
-from tests.benchmarks import api, explorer, features, front, live, synthesis, watching
+from tests.benchmarks import api, dataset, explorer, features, front, live, synthesis, watching
 from tests.benchmarks.table import Row, show
 
 # Each yields tables as (title, rows), given how many rounds to measure.
@@ -22,6 +22,7 @@ SECTIONS: dict[str, Callable[[int], Iterator[tuple[str, list[Row]]]]] = {
     "synthesis": synthesis.tables,
     "live": live.tables,
     "watching": watching.tables,
+    "dataset": dataset.tables,
 }
 
 
