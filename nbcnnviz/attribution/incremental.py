@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from nbcnnviz.core.errors import NbcnnvizError, NetworkError
 from nbcnnviz.core.guard import Guard
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.recording import Enough
 from nbcnnviz.core.replica import Replica, unwrapped
 from nbcnnviz.core.targets import Target
 
@@ -224,11 +225,11 @@ def leading_chain(network: Network, x: Tensor) -> list[tuple[str, Step]]:
         call, calls[name] = f"{name}:{calls[name]}", calls[name] + 1
         step = step_of(module, output.clone()) if isinstance(output, Tensor) else None
         if step is None or len(args) != 1 or args[0] is not now:
-            raise _Enough
+            raise Enough
         found.append((call if call in network.layers else name, step))
         now = output
 
-    with torch.no_grad(), ExitStack() as hooks, suppress(_Enough):
+    with torch.no_grad(), ExitStack() as hooks, suppress(Enough):
         for module in names:
             hooks.callback(module.register_forward_hook(follow).remove)
         replica.renew()
@@ -295,7 +296,3 @@ def _cutting(fill: Tensor, starts: Tensor, window: tuple[int, int]) -> Callable[
         return torch.stack(parts)
 
     return cut
-
-
-class _Enough(BaseException):
-    """Ends a pass; no Exception, so that no network catches it."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from nbcnnviz.core.errors import NetworkError, first_sentence
 from nbcnnviz.core.guard import Guard
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.recording import Enough
 from nbcnnviz.core.replica import Replica, unwrapped
 
 
@@ -61,7 +62,7 @@ class Observer:
                     self._look(found, output)
                 awaited.difference_update({name, call})
                 if not awaited:
-                    raise _Enough
+                    raise Enough
 
             return seen
 
@@ -72,7 +73,7 @@ class Observer:
                 hooks.callback(module.register_forward_hook(hook(name)).remove)
             x = x.clone(memory_format=torch.channels_last) if x.device.type == "cpu" else x.clone()
             try:
-                with suppress(_Enough), guard:
+                with suppress(Enough), guard:
                     self._replica.module(x)
             except (torch.OutOfMemoryError, NetworkError):
                 raise
@@ -80,7 +81,3 @@ class Observer:
                 raise NetworkError(
                     f"The network failed on an input of shape {tuple(x.shape)}: {first_sentence(error)}"
                 ) from error
-
-
-class _Enough(BaseException):
-    """Ends a forward pass that has returned all it was run for; no Exception, so that no network catches it."""

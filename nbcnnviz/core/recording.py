@@ -167,7 +167,7 @@ class Recorder:
                 hooks.callback(module.register_forward_hook(pass_.hook(name)).remove)
             leaf = x.detach().clone().requires_grad_(differentiable)
             output = None
-            with suppress(_Enough), guard or nullcontext():
+            with suppress(Enough), guard or nullcontext():
                 output = self._call(
                     self._replica.module, leaf.clone()
                 )  # a clone, since a network may write over its input
@@ -191,7 +191,7 @@ def _plainly(module: nn.Module, x: Tensor) -> Any:
     return module(x)
 
 
-class _Enough(BaseException):
+class Enough(BaseException):
     """Ends a forward pass that has returned all it was run for; no Exception, so that no network catches it."""
 
 
@@ -232,7 +232,7 @@ class _Pass:
                 self._awaited -= {name, f"{name}:{self._count[name]}"}
                 self._count[name] += 1
                 if not self._awaited:
-                    raise _Enough
+                    raise Enough
             return root
 
         return keep

@@ -6,15 +6,17 @@ any order to the same: so a scan may be stopped and taken up again, and spread o
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import inspect
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, ParamSpec
 
 import numpy as np
 import torch
@@ -41,133 +43,126 @@ CHUNK = 256
 _DECODERS = 2
 _SAVE_EVERY = 30.0
 
+P = ParamSpec("P")
 
-class _Scan:
-    """The function `scan`, with `stream` beside it."""
 
-    def __call__(
-        self,
-        net: Network,
-        pictures: Any,
-        *,
-        layers: Sequence[str] | str | None = None,
-        k: int = 9,
-        labels: Sequence[Any] | None = None,
-        batch: int = 16,
-        checkpoint: str | PathLike[str] | None = None,
-        client: Any = None,
-    ) -> TopPatches:
-        """Find what makes each channel fire: the k strongest pictures, how often it fires, at which values, for which classes.
+def _stream(
+    net: Network,
+    pictures: Any,
+    *,
+    layers: Sequence[str] | str | None = None,
+    k: int = 9,
+    labels: Sequence[Any] | None = None,
+    batch: int = 16,
+    checkpoint: str | PathLike[str] | None = None,
+    client: Any = None,
+) -> Iterator[TopPatches]:
+    """Find what makes each channel fire: the k strongest pictures, how often it fires, at which values, for which classes.
 
-        Zeiler & Fergus 2014, figure 2, shows nine of them beside the projection of each one's strongest activation.
+    Zeiler & Fergus 2014, figure 2, shows nine of them beside the projection of each one's strongest activation.
 
-        Parameters
-        ----------
-        net
-            The network.
-        pictures
-            A folder, a zip file, a list, an array (N, H, W, C), a preprocessed tensor (N, C, H, W), a
-            ``torch.utils.data.Dataset`` or a Hugging Face data set. What cannot be read is skipped, and named in
-            ``skipped``.
-        layers
-            Names, or one. Default: every layer that returns maps.
-        k
-            How many pictures a channel. Default: 9.
-        labels
-            One a picture, for a list or an array. A folder's sub-folders and a data set's labels are known.
-        batch
-            Pictures a pass. The same scan with another batch may differ in the last bit of a value.
-        checkpoint
-            A file, written every half minute and at the end. Where it is there already, and of the same scan, the scan
-            goes on from it.
-        client
-            A ``dask.distributed.Client``: the chunks run on its workers. Default: here.
+    Parameters
+    ----------
+    net
+        The network.
+    pictures
+        A folder, a zip file, a list, an array (N, H, W, C), a preprocessed tensor (N, C, H, W), a
+        ``torch.utils.data.Dataset`` or a Hugging Face data set. What cannot be read is skipped, and named in
+        ``skipped``.
+    layers
+        Names, or one. Default: every layer that returns maps.
+    k
+        How many pictures a channel. Default: 9.
+    labels
+        One a picture, for a list or an array. A folder's sub-folders and a data set's labels are known.
+    batch
+        Pictures a pass. The same scan with another batch may differ in the last bit of a value.
+    checkpoint
+        A file, written every half minute and at the end. Where it is there already, and of the same scan, the scan
+        goes on from it.
+    client
+        A ``dask.distributed.Client``: the chunks run on its workers. Default: here.
 
-        Returns
-        -------
-        TopPatches
-            The same for any number of workers and any order.
+    Returns
+    -------
+    TopPatches
+        The same for any number of workers and any order. ``scan.stream`` takes the same, and gives what is known so far
+        after every chunk, with ``step`` and ``steps``; close it to stop. When it is closed, or fails, the checkpoint is
+        written.
 
-        Raises
-        ------
-        ImageError
-            If there are no pictures, or none can be read.
-        UnknownLayerError, MethodNotApplicableError
-            If a layer does not exist, or has no channels.
-        ScanError
-            If the checkpoint is of another scan.
-        """
-        frames = self.stream(
-            net, pictures, layers=layers, k=k, labels=labels, batch=batch, checkpoint=checkpoint, client=client
-        )
-        (result,) = deque(frames, maxlen=1)
+    Raises
+    ------
+    ImageError
+        If there are no pictures, or none can be read.
+    UnknownLayerError, MethodNotApplicableError
+        If a layer does not exist, or has no channels.
+    ScanError
+        If the checkpoint is of another scan.
+    """
+    for what, number in (("k", k), ("batch", batch)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise UnknownOptionError(number, (), f"{what} is a whole number, 1 or more.")
+    source = source_of(pictures, labels)
+    names = chosen_layers(net, layers)
+    start = _empty(net, source, names, k)
+    path = None if checkpoint is None else Path(checkpoint).expanduser()
+    if path is not None and path.exists():
+        start = _resumed(path, start)
+    return _frames(net, source, names, start, batch, path, client)
+
+
+def _frames(
+    net: Network,
+    source: Source,
+    names: list[str],
+    start: TopPatches,
+    batch: int,
+    path: Path | None,
+    client: Any,
+) -> Iterator[TopPatches]:
+    todo = [c for c in range(-(-len(source) // CHUNK)) if c not in start.chunks]
+    parts: Iterator[TopPatches]
+    if client is None:
+        parts = (scan_chunk(net, source, names, start, c, batch) for c in todo)
+    else:
+        from nbcnnviz.dataset.cluster import spread
+
+        parts = spread(client, scan_chunk, (net, source, names, start), todo, batch)
+    result, saved, dirty = start, time.monotonic(), False
+    try:
+        yield result
+        for part in parts:
+            result, dirty = result.merge(part), True
+            if path is not None and time.monotonic() - saved > _SAVE_EVERY:
+                result.save(path)
+                saved, dirty = time.monotonic(), False
+            yield result
+    finally:
+        if hasattr(parts, "close"):
+            parts.close()
+        if path is not None and dirty:
+            result.save(path)
+
+
+class _Scan(Generic[P]):
+    """The function `scan`, with `stream` beside it, which has the same arguments."""
+
+    def __init__(self, stream: Callable[P, Iterator[TopPatches]]) -> None:
+        functools.update_wrapper(self, stream)
+        self.__name__ = self.__qualname__ = "scan"
+        self.__signature__ = inspect.signature(stream).replace(return_annotation="TopPatches")
+        self.stream = stream
+
+    def __call__(self, *args: P.args, **options: P.kwargs) -> TopPatches:
+        """The last frame of the stream."""
+        (result,) = deque(self.stream(*args, **options), maxlen=1)
         if result.seen == 0:
             key, reason = next(iter(result.skipped.items()))
             raise ImageError(f"None of the {len(result.skipped)} pictures can be used; {key!r}: {reason}")
         return result
 
-    def stream(
-        self,
-        net: Network,
-        pictures: Any,
-        *,
-        layers: Sequence[str] | str | None = None,
-        k: int = 9,
-        labels: Sequence[Any] | None = None,
-        batch: int = 16,
-        checkpoint: str | PathLike[str] | None = None,
-        client: Any = None,
-    ) -> Iterator[TopPatches]:
-        """As `scan`, with what is known so far after every chunk; it has ``step`` and ``steps``. Close it to stop.
 
-        When it is closed, or fails, the checkpoint is written.
-        """
-        for what, number in (("k", k), ("batch", batch)):
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                raise UnknownOptionError(number, (), f"{what} is a whole number, 1 or more.")
-        source = source_of(pictures, labels)
-        names = chosen_layers(net, layers)
-        start = _empty(net, source, names, k)
-        path = None if checkpoint is None else Path(checkpoint).expanduser()
-        if path is not None and path.exists():
-            start = _resumed(path, start)
-        return self._run(net, source, names, start, batch, path, client)
-
-    def _run(
-        self,
-        net: Network,
-        source: Source,
-        names: list[str],
-        start: TopPatches,
-        batch: int,
-        path: Path | None,
-        client: Any,
-    ) -> Iterator[TopPatches]:
-        todo = [c for c in range(-(-len(source) // CHUNK)) if c not in start.chunks]
-        parts: Iterator[TopPatches]
-        if client is None:
-            parts = (scan_chunk(net, source, names, start, c, batch) for c in todo)
-        else:
-            from nbcnnviz.dataset.cluster import spread
-
-            parts = spread(client, scan_chunk, (net, source, names, start), todo, batch)
-        result, saved, dirty = start, time.monotonic(), False
-        try:
-            yield result
-            for part in parts:
-                result, dirty = result.merge(part), True
-                if path is not None and time.monotonic() - saved > _SAVE_EVERY:
-                    result.save(path)
-                    saved, dirty = time.monotonic(), False
-                yield result
-        finally:
-            if hasattr(parts, "close"):
-                parts.close()
-            if path is not None and dirty:
-                result.save(path)
-
-
-scan = _Scan()
+scan = _Scan(_stream)
 
 
 def chosen_layers(net: Network, layers: Sequence[str] | str | None) -> list[str]:
