@@ -158,8 +158,8 @@ def __getattr__(name: str) -> object:
         from nbcnnviz import explorer
 
         return getattr(explorer, name)
-    if name == "metrics":
-        return importlib.import_module("nbcnnviz.metrics")
+    if name in ("metrics", "teaching"):
+        return importlib.import_module(f"nbcnnviz.{name}")
     raise AttributeError(f"module 'nbcnnviz' has no attribute {name!r}")
 
 
