@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from nbcnnviz.attribution import Attribution, Method, attribute, method, methods
+from nbcnnviz.attribution import Attribution, Method, attribute, class_maps, method, methods
 from nbcnnviz.core.errors import (
     ArgumentTypeError,
     DeviceUnavailableError,
@@ -56,6 +56,7 @@ from nbcnnviz.core.targets import (
 )
 from nbcnnviz.core.trace import ALL_LAYERS, ALL_PARAMETERS, Trace
 from nbcnnviz.dataset import AttributionStore, TopPatches, attribute_many, scan
+from nbcnnviz.inside import WhatIf, what_if
 from nbcnnviz.synthesis import (
     class_model,
     deep_visualization,
@@ -127,8 +128,10 @@ __all__ = [
     "UnknownNetworkError",
     "UnknownOptionError",
     "Watch",
+    "WhatIf",
     "WeightsUnavailableError",
     "attribute",
+    "class_maps",
     "class_model",
     "composed",
     "deep_visualization",
@@ -149,6 +152,7 @@ __all__ = [
     "save_film",
     "synthesize",
     "watch",
+    "what_if",
 ]
 
 

@@ -13,6 +13,7 @@ from nbcnnviz.attribution import (  # their methods enter the register
     paths,
     perturbation,
 )
+from nbcnnviz.attribution.cams import class_maps
 from nbcnnviz.attribution.method import Method, checked_options, find, method, methods
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.core.errors import ArgumentTypeError, MethodNotApplicableError
@@ -143,6 +144,7 @@ __all__ = [
     "attribute",
     "cams",
     "checked_options",
+    "class_maps",
     "gradient_cams",
     "gradients",
     "masked_cams",

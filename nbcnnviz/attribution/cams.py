@@ -13,7 +13,7 @@ from nbcnnviz.attribution.gradients import ruled
 from nbcnnviz.attribution.method import Frames, method
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.core.errors import MethodNotApplicableError
-from nbcnnviz.core.targets import ClassScore, Target
+from nbcnnviz.core.targets import ClassScore, Combination, Target
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.render import upscaled
 
@@ -21,13 +21,15 @@ from nbcnnviz.render import upscaled
 @method("CAM", family="cams", needs_layer=True, cost="none")
 def cam(trace: Trace, target: Target, layer: str) -> Frames:
     """relu(sum_k W[c, k] A_k), where the scores are one Linear layer over the average of the maps A (Zhou et al. 2016)."""
-    if not isinstance(target, ClassScore):
+    terms = target.terms if isinstance(target, Combination) else ((1.0, target),)
+    classes = [(factor, part) for factor, part in terms if isinstance(part, ClassScore)]
+    if len(classes) < len(terms):
         raise MethodNotApplicableError(
-            "CAM explains a class, by the weights of its score: choose a class, or Grad-CAM."
+            "CAM explains a class, or one less another, by the weights of the score: choose a class, or Grad-CAM."
         )
     maps, weight = trace.maps(layer), head_weight(trace, layer)
-    classes = weight[list(target.indices(trace))]
-    yield Attribution(weighted_sum(maps, classes).relu(), target, layer, trace)
+    own = sum(factor * weight[list(part.indices(trace))] for factor, part in classes)
+    yield Attribution(weighted_sum(maps, torch.as_tensor(own)).relu(), target, layer, trace)
 
 
 @method("Grad-CAM", family="cams", needs_layer=True, cost="B to the layer")
@@ -43,6 +45,34 @@ def guided_grad_cam(trace: Trace, target: Target, layer: str) -> Frames:
     what, governed = ruled(trace, target, "input", "guided")
     values = what * upscaled(where, trace.size)
     yield Attribution(values, target, layer, trace, governed)
+
+
+def class_maps(trace: Trace, layer: str | None = None, *, rectified: bool = True) -> Tensor:
+    """The class activation maps of every class at once, (N, K, h, w), in closed form: relu(sum_k W[c, k] A_k).
+
+    One product of matrices, where the scores are one Linear layer over the average of the maps (Zhou et al. 2016).
+
+    Parameters
+    ----------
+    trace
+        Of the pictures.
+    layer
+        Whose maps. Default: the network's last.
+    rectified
+        Whether what is negative is zero, as `nbcnnviz.attribute` has it with ``method="cam"``; without, a map's mean is
+        the class's score less its bias.
+
+    Raises
+    ------
+    MethodNotApplicableError
+        If the scores are something else than one Linear layer over the average.
+    """
+    layer = trace.network.last_maps if layer is None else layer
+    if layer is None:
+        raise MethodNotApplicableError(f"No layer of {trace.network.name} has maps.")
+    maps, weight = trace.maps(layer), head_weight(trace, layer)
+    found: Tensor = (weight @ maps.flatten(2)).unflatten(2, maps.shape[2:])
+    return found.relu() if rectified else found
 
 
 def _grad_cam(trace: Trace, target: Target, layer: str) -> Tensor:

@@ -1,7 +1,7 @@
 """Inside the network: what its units see, what its filters answer, what its weights are, and how all that varies with depth.
 
 Plain numbers, for the explorer's panels and for scripts. Everything about a picture comes from a trace that is there
-already, and costs no forward pass.
+already, and costs no forward pass; but for `what_if`, which runs the network from a layer on.
 """
 
 from nbcnnviz.inside.dead import DeadFilters
@@ -10,6 +10,7 @@ from nbcnnviz.inside.kernels import Weights, weights
 from nbcnnviz.inside.projection import Projection, Switches, project
 from nbcnnviz.inside.receptive import Box, Grid, ReceptiveFields, receptive_field, receptive_fields
 from nbcnnviz.inside.statistics import Depth, Histogram, depth, histogram, histograms
+from nbcnnviz.inside.what_if import WhatIf, what_if
 
 __all__ = [
     "Box",
@@ -24,6 +25,7 @@ __all__ = [
     "ReceptiveFields",
     "Switches",
     "Weights",
+    "WhatIf",
     "depth",
     "feature_maps",
     "histogram",
@@ -34,4 +36,5 @@ __all__ = [
     "receptive_fields",
     "strongest",
     "weights",
+    "what_if",
 ]

@@ -5,19 +5,25 @@ what it measures in a sentence, and what chance would give where that is known.
 """
 
 from nbcnnviz.metrics.agreement import agreement, rank_correlation
+from nbcnnviz.metrics.comparing import Comparison, compare
 from nbcnnviz.metrics.curves import Curve, deletion, insertion, road
 from nbcnnviz.metrics.faithfulness import completeness, infidelity, sensitivity
 from nbcnnviz.metrics.pointing import Mosaic, grid_pointing, mosaic, pointing
-from nbcnnviz.metrics.sanity import Stage, cascade, sanity
+from nbcnnviz.metrics.questions import AXES, Entry
+from nbcnnviz.metrics.sanity import Stage, cascade, randomised, sanity
 from nbcnnviz.metrics.score import Score
 
 __all__ = [
+    "AXES",
+    "Comparison",
     "Curve",
+    "Entry",
     "Mosaic",
     "Score",
     "Stage",
     "agreement",
     "cascade",
+    "compare",
     "completeness",
     "deletion",
     "grid_pointing",
@@ -25,6 +31,7 @@ __all__ = [
     "insertion",
     "mosaic",
     "pointing",
+    "randomised",
     "rank_correlation",
     "road",
     "sanity",

@@ -79,10 +79,8 @@ def cascade(
         If the network cannot be copied, or has no weights.
     """
     clone = _clone(network)
-    names = [name for name, _ in weighted(clone)][::-1]
-    if not names:
-        raise NetworkError(f"{network.name} has no weights that could be drawn anew.")
-    groups = _groups(names, stages)
+    groups = stages_of(network, stages)
+    seeds = _seeds(network, seed)
     batch = network.batch(image)
     trace = network.trace(batch)
     asked = as_target(target, trace)
@@ -92,7 +90,7 @@ def cascade(
     modules = dict(unwrapped(clone.module).named_modules())
     for step, group in enumerate(groups, 1):
         for name in group:
-            reinitialise(modules[name], seed + len(names) - names.index(name))
+            reinitialise(modules[name], seeds[name])
         result = attribute(clone.trace(batch), method=method, target=asked, layer=first.layer, **options)
         correlations = [rank_correlation(a, b) for a, b in zip(original, result.values.detach(), strict=True)]
         yield Stage(group[-1], step, len(groups), result, sum(correlations) / len(correlations))
@@ -118,6 +116,58 @@ def sanity(network: Network, image: Any, **options: Any) -> Score:
         "depend on it.",
         {"modules": [s.module for s in stages], "correlations": [s.correlation for s in stages]},
     )
+
+
+def stages_of(network: Network, stages: int | None = None) -> list[list[str]]:
+    """The modules that a cascade re-initialises at each stage, from the top of the network down.
+
+    Raises
+    ------
+    NetworkError
+        If the network has no weights.
+    """
+    names = [name for name, _ in weighted(network)][::-1]
+    if not names:
+        raise NetworkError(f"{network.name} has no weights that could be drawn anew.")
+    return _groups(names, stages)
+
+
+def randomised(network: Network, modules: Sequence[str] | None = None, seed: int = 0) -> Network:
+    """A copy of a network whose weights are drawn anew, with the same weights as `cascade` draws for this seed.
+
+    Parameters
+    ----------
+    network
+        It stays as it is.
+    modules
+        The names of the modules whose weights are drawn. Default: all that have any.
+    seed
+        Of the new weights.
+
+    Raises
+    ------
+    NetworkError
+        If the network cannot be copied, or has no weights.
+    UnknownLayerError
+        If a module named has no weights, or does not exist.
+    """
+    seeds = _seeds(network, seed)
+    if not seeds:
+        raise NetworkError(f"{network.name} has no weights that could be drawn anew.")
+    for name in modules or ():
+        if name not in seeds:
+            raise network.unknown_layer(name, seeds)
+    clone = _clone(network)
+    clone.name, clone.origin = f"{network.name}, weights drawn anew", None
+    known = dict(unwrapped(clone.module).named_modules())
+    for name in seeds if modules is None else modules:
+        reinitialise(known[name], seeds[name])
+    return clone
+
+
+def _seeds(network: Network, seed: int) -> dict[str, int]:
+    """The seed of the new weights of each module, by its name."""
+    return {name: seed + at for at, (name, _) in enumerate(weighted(network), 1)}
 
 
 def weighted(network: Network) -> list[tuple[str, nn.Module]]:

@@ -289,3 +289,27 @@ def test_grad_cam_is_not_the_same_for_every_class(resnet) -> None:
     _, _, trace = resnet
     one, other = (nv.attribute(trace, target=shown_class(trace, "layer4", but)).values for but in (0, 1))
     assert relative_error(one, other) > 0.01
+
+
+def test_the_maps_of_every_class_come_at_once_and_are_each_that_of_cam() -> None:
+    net = nv.Network(toys.classic(), size=16)
+    trace = net.trace(torch.randn(2, 3, 16, 16))
+    maps = nv.class_maps(trace)
+    assert maps.shape[:2] == (2, 5)
+    for index in range(5):
+        assert torch.allclose(maps[:, index : index + 1], nv.attribute(trace, method="cam", target=index).values)
+    scores = nv.class_maps(trace, rectified=False).mean((2, 3)) + net.module[8].bias
+    assert torch.allclose(scores, trace.scores, atol=1e-5)
+    with pytest.raises(nv.MethodNotApplicableError, match="average"):
+        nv.class_maps(trace, "0")
+
+
+def test_cam_of_one_class_less_another_is_that_of_the_difference_of_their_weights() -> None:
+    trace = nv.Network(toys.classic(), size=16).trace(torch.randn(2, 3, 16, 16))
+    raw = nv.class_maps(trace, rectified=False)
+    found = nv.attribute(trace, method="cam", target=nv.ClassScore(3) - nv.ClassScore(1))
+    assert torch.allclose(found.values[:, 0], (raw[:, 3] - raw[:, 1]).relu(), atol=1e-6)
+    each = nv.attribute(trace, method="cam", target=nv.ClassScore((3, 0)) - 0.5 * nv.ClassScore(1))
+    assert torch.allclose(each.values[1, 0], (raw[1, 0] - 0.5 * raw[1, 1]).relu(), atol=1e-6)
+    with pytest.raises(nv.MethodNotApplicableError, match="Grad-CAM"):
+        nv.attribute(trace, method="cam", target=nv.ClassScore(3) - nv.Channel("4", 1))
