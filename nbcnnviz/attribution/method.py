@@ -143,7 +143,9 @@ def method(
 
 
 def _stamped(frame: Attribution, name: str) -> Attribution:
-    """The frame with the method's name."""
+    """The frame with the method's name; another frame, if it is another method's."""
+    if not frame.method:
+        object.__setattr__(frame, "method", name)  # as yet nobody else has it
     return frame if frame.method == name else changed(frame, method=name)
 
 

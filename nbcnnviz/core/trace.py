@@ -116,8 +116,8 @@ class Trace(Answers):
         self.output = recording.output
         self._scores = None if self.output is None else network.head.scores(self.output, len(self.input))
         self._activations = recording.activations
-        # What a question has found out, for the next: it is as true as the trace, and goes with it.
-        self.memory: dict[Any, Any] = {}
+        self.memory: dict[Any, Any] = {}  # what a question has found out, for the next: as true as the trace
+        self._maps: dict[str, Tensor] = {}
         self._lock = Lock()  # a rule is set on the shared graph: one backward pass at a time
 
     def __repr__(self) -> str:
@@ -153,10 +153,13 @@ class Trace(Answers):
         MethodNotApplicableError
             If the layer returns no maps.
         """
-        maps = maps_of(self, layer).detach()
-        if maps.ndim != 4:
-            raise no_maps(self.network, layer, tuple(maps.shape))
-        return maps
+        found = self._maps.get(layer) if isinstance(layer, str) else None
+        if found is None:
+            found = maps_of(self, layer).detach()
+            if found.ndim != 4:
+                raise no_maps(self.network, layer, tuple(found.shape))
+            self._maps[layer] = found
+        return found
 
     def map_gradient(self, of: TargetLike, layer: str, rule: Rule = "gradient") -> Tensor:
         """The gradient of a target at a layer, laid out as `maps` lays out the layer's output: (N, C, h, w).
@@ -321,11 +324,12 @@ class Trace(Answers):
         if rule not in RULES:
             raise UnknownOptionError(rule, RULES, f"The rules are {', '.join(RULES)}.")
         with torch.inference_mode(False), torch.enable_grad():
-            scalar = scores_of_target(as_target(of, self), self).sum()
+            scores = scores_of_target(as_target(of, self), self)
         found = None if rule == "gradient" else self._handwritten
-        with self._lock, ruling(rule, [scalar], found) as met:
+        with self._lock, ruling(rule, [scores], found) as met:
             try:
-                grads = torch.autograd.grad(scalar, sources, retain_graph=True, allow_unused=True)
+                seed = torch.ones_like(scores)
+                grads = torch.autograd.grad(scores, sources, seed, retain_graph=True, allow_unused=True)
             except RuntimeError as error:
                 raise _failure(error) from error
         return grads, met.counted()
