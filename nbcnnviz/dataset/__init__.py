@@ -1,5 +1,6 @@
 """Many pictures: what makes each filter fire, and maps in bulk; on this machine or on a cluster."""
 
+from nbcnnviz.dataset.bundled import datasets
 from nbcnnviz.dataset.many import AttributionStore, attribute_many, measure_many
 from nbcnnviz.dataset.patches import LayerPatches, Patch, TopPatches
 from nbcnnviz.dataset.scanning import scan
@@ -12,6 +13,7 @@ __all__ = [
     "Source",
     "TopPatches",
     "attribute_many",
+    "datasets",
     "measure_many",
     "scan",
     "source_of",

@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from os import PathLike
 from pathlib import Path
 from typing import Any, Generic, ParamSpec
@@ -26,21 +26,22 @@ from nbcnnviz.core.errors import (
     ImageError,
     MethodNotApplicableError,
     NbcnnvizError,
-    NetworkError,
     ScanError,
     UnknownOptionError,
 )
 from nbcnnviz.core.grids import arranged
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.observing import Observer
-from nbcnnviz.dataset.patches import BIN_COUNT, LayerPatches, TopPatches, bins_of, fixed, sortable
+from nbcnnviz.dataset.counting import Part, ahead, load
+from nbcnnviz.dataset.patches import BIN_COUNT, LayerPatches, TopPatches
 from nbcnnviz.dataset.sources import Source, source_of
 from nbcnnviz.inside import receptive_fields
 
 CHUNK = 256
 """How many pictures are one part of a scan: what is lost at the most when it is killed, and what travels on a cluster."""
 
-_DECODERS = 2
+SHOW_EVERY = 1.0
+"""Seconds after which a scan in this process says what it knows, also within a chunk."""
+
 _SAVE_EVERY = 30.0
 
 P = ParamSpec("P")
@@ -66,9 +67,9 @@ def _stream(
     net
         The network.
     pictures
-        A folder, a zip file, a list, an array (N, H, W, C), a preprocessed tensor (N, C, H, W), a
-        ``torch.utils.data.Dataset`` or a Hugging Face data set. What cannot be read is skipped, and named in
-        ``skipped``.
+        A folder, a zip file, the name of a data set that comes along (`nbcnnviz.dataset.datasets`), a list, an array
+        (N, H, W, C), a preprocessed tensor (N, C, H, W), a ``torch.utils.data.Dataset`` or a Hugging Face data set. What
+        cannot be read is skipped, and named in ``skipped``.
     layers
         Names, or one. Default: every layer that returns maps.
     k
@@ -87,8 +88,8 @@ def _stream(
     -------
     TopPatches
         The same for any number of workers and any order. ``scan.stream`` takes the same, and gives what is known so far
-        after every chunk, with ``step`` and ``steps``; close it to stop. When it is closed, or fails, the checkpoint is
-        written.
+        after every chunk and every second, with ``step`` and ``steps``; close it to stop. When it is closed, or fails,
+        the checkpoint is written.
 
     Raises
     ------
@@ -123,7 +124,7 @@ def _frames(
     todo = [c for c in range(-(-len(source) // CHUNK)) if c not in start.chunks]
     parts: Iterator[TopPatches]
     if client is None:
-        parts = (scan_chunk(net, source, names, start, c, batch) for c in todo)
+        parts = _here(net, source, names, start, todo, batch)
     else:
         from nbcnnviz.dataset.cluster import spread
 
@@ -132,7 +133,11 @@ def _frames(
     try:
         yield result
         for part in parts:
-            result, dirty = result.merge(part), True
+            together = result.merge(part)
+            if not part.chunks:  # which is shown, and not kept: the rest of its chunk is still to come
+                yield together
+                continue
+            result, dirty = together, True
             if path is not None and time.monotonic() - saved > _SAVE_EVERY:
                 result.save(path)
                 saved, dirty = time.monotonic(), False
@@ -142,6 +147,13 @@ def _frames(
             parts.close()
         if path is not None and dirty:
             result.save(path)
+
+
+def _here(
+    net: Network, source: Source, names: list[str], start: TopPatches, todo: list[int], batch: int
+) -> Generator[TopPatches, None, None]:
+    for chunk in todo:
+        yield from _scanned(net, source, names, start, chunk, batch, SHOW_EVERY)
 
 
 class _Scan(Generic[P]):
@@ -183,112 +195,34 @@ def chosen_layers(net: Network, layers: Sequence[str] | str | None) -> list[str]
 
 def scan_chunk(net: Network, source: Source, names: list[str], start: TopPatches, chunk: int, batch: int) -> TopPatches:
     """The result for one chunk of the source: pictures ``chunk * CHUNK`` and those after it."""
-    counts = {name: _Counts() for name in names}
+    (part,) = _scanned(net, source, names, start, chunk, batch, math.inf)
+    return part
 
-    def look(name: str, output: Tensor) -> None:
-        counts[name].add(arranged(net, name, output))
 
-    observer = Observer(net, names, look)
+def _scanned(
+    net: Network, source: Source, names: list[str], start: TopPatches, chunk: int, batch: int, every: float
+) -> Iterator[TopPatches]:
+    """As `scan_chunk`; ahead of it, every so many seconds, the result so far, which belongs to no chunk yet."""
     indices = range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(source)))
-    skipped: dict[str, str] = {}
-    seen: list[int] = []
-    tags: list[str | None] = []
-    shape = tuple(start.about["input"])
-    with ThreadPoolExecutor(_DECODERS) as pool:
-        loaded = pool.map(lambda i: _load(net, source, i), indices)
-        waiting: list[tuple[int, Tensor, str | None]] = []
-
-        def run() -> None:
-            if waiting:
-                observer(torch.cat([x for _, x, _ in waiting]).to(net.device, net.dtype))
-                seen.extend(i for i, _, _ in waiting)
-                tags.extend(tag for _, _, tag in waiting)
-                waiting.clear()
-
+    part = Part(net, source, names, start, chunk)
+    due = time.monotonic() + every
+    waiting: list[tuple[int, Tensor, str | None]] = []
+    loaded = ahead(lambda i: load(net, source, i), indices, 2 * batch)
+    with closing(loaded):
         for index, (x, tag, reason) in zip(indices, loaded, strict=True):
-            fits = x is None or tuple(x.shape[1:]) == shape
-            if x is not None and not fits:
-                reason = f"The preprocess makes {tuple(x.shape[1:])} of it, and this scan is of {shape}."
-            if x is None or not fits:
-                skipped[source.key(index)] = reason or "It cannot be read."
+            if x is None or reason is not None or (reason := part.misfit(x)) is not None:
+                part.skipped[source.key(index)] = reason or "It cannot be read."
                 continue
             waiting.append((index, x, tag))
             if len(waiting) == batch:
-                run()
-        run()
-    layers = {name: counts[name].result(start.layers[name], start.k, np.array(seen, np.int64), tags) for name in names}
-    used = {int(i) for layer in layers.values() for i in np.unique(layer.pictures)} - {-1}
-    return replace(
-        start,
-        layers=layers,
-        seen=len(seen),
-        skipped=skipped,
-        keys={i: source.key(i) for i in sorted(used)},
-        chunks=frozenset({chunk}),
-    )
-
-
-def _load(net: Network, source: Source, index: int) -> tuple[Tensor | None, str | None, str | None]:
-    """A picture as the network takes it, and its label; or the reason why not."""
-    try:
-        picture, label = source[index]
-        return net.batch(picture), label, None
-    except NbcnnvizError as error:
-        return None, None, str(error)
-    except Exception as error:  # a data set of the user's may raise anything
-        return None, None, f"{type(error).__name__}: {error}"
-
-
-class _Counts:
-    """What a chunk's pictures did in one layer, picture by picture."""
-
-    def __init__(self) -> None:
-        self._values: list[np.ndarray] = []
-        self._places: list[np.ndarray] = []
-        self._size = (1, 1)
-
-    def add(self, maps: Tensor) -> None:
-        """Take down the strongest activation of every channel, (N, C, h, w) or (N, C)."""
-        if maps.ndim == 2:
-            maps = maps[:, :, None, None]
-        self._size = (maps.shape[2], maps.shape[3])
-        values, places = maps.flatten(2).max(2)
-        # NaN is no activation; and zero is zero, whatever its sign.
-        self._values.append((values.float().nan_to_num(-torch.inf, None, None) + 0.0).cpu().numpy())
-        self._places.append(places.to(torch.int32).cpu().numpy())
-
-    def result(self, empty: LayerPatches, k: int, pictures: np.ndarray, tags: list[str | None]) -> LayerPatches:
-        """The counts, of pictures of these numbers and labels."""
-        if not self._values:
-            return empty
-        if self._size != empty.size:
-            raise NetworkError(
-                f"The layer's maps are {self._size} for these pictures, and {empty.size} for the network's own."
-            )
-        values, places = np.concatenate(self._values), np.concatenate(self._places)  # (n, C)
-        order = (sortable(values).astype(np.int64) << 32) | (0xFFFFFFFF - pictures)[:, None]
-        kept = min(k, len(order))
-        best = np.argpartition(order, len(order) - kept, axis=0)[len(order) - kept :]
-        top = np.take_along_axis(order, best, 0)
-        by_value = np.argsort(-1 - top, axis=0, kind="stable")
-        top, best = np.take_along_axis(top, by_value, 0), np.take_along_axis(best, by_value, 0)
-        out = empty.order.copy(), empty.places.copy()
-        out[0][:, :kept], out[1][:, :kept] = top.T, np.take_along_axis(places, best, 0).T
-        histogram = np.zeros_like(empty.histogram)
-        channels = np.broadcast_to(np.arange(values.shape[1]), values.shape)
-        np.add.at(histogram, (channels.ravel(), bins_of(values).ravel()), 1)
-        by_class = {}
-        for tag in sorted({tag for tag in tags if tag is not None}):
-            these = np.array([t == tag for t in tags])
-            by_class[tag] = (int(these.sum()), fixed(values[these]).sum(0))
-        return replace(
-            empty,
-            order=out[0],
-            places=out[1],
-            fired=(values > 0).sum(0).astype(np.int64),
-            histogram=histogram,
-            by_class=by_class,
-        )
+                part.run(waiting)
+                waiting = []
+                if time.monotonic() >= due:
+                    began = time.monotonic()
+                    yield part.result(whole=False)
+                    due = time.monotonic() + max(every, 20 * (time.monotonic() - began))
+    part.run(waiting)
+    yield part.result(whole=True)
 
 
 def _empty(net: Network, source: Source, names: list[str], k: int) -> TopPatches:

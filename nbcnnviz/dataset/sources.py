@@ -198,8 +198,10 @@ def source_of(pictures: Any, labels: Sequence[Any] | None = None) -> Source:
     Parameters
     ----------
     pictures
-        A folder, a zip file, a list of whatever `nbcnnviz.load_image` takes, an array (N, H, W) or (N, H, W, C), a
-        preprocessed tensor (N, C, H, W), a ``torch.utils.data.Dataset``, a Hugging Face data set, or a `Source`.
+        A folder, a zip file, the name of a data set that comes along (`datasets`), a list of whatever
+        `nbcnnviz.load_image` takes, an array (N, H, W) or (N, H, W, C), a preprocessed tensor (N, C, H, W), a
+        ``torch.utils.data.Dataset``, a Hugging Face data set, or a `Source`. A folder that has the name of a data set
+        is told apart by its path: ``"./digits"``.
     labels
         One a picture, for a list, an array or a tensor.
 
@@ -222,12 +224,18 @@ def _source_of(pictures: Any, labels: Sequence[Any] | None) -> Source:
     if isinstance(pictures, Source):
         return pictures
     if isinstance(pictures, (str, os.PathLike)):
+        from nbcnnviz.dataset.bundled import bundled, datasets
+
+        if isinstance(pictures, str) and pictures in datasets():
+            return bundled(pictures)
         path = Path(pictures).expanduser()
         if path.is_dir():
             return Folder(path)
         if path.is_file():
             return Zip(path)
-        raise ImageError(f"There is no folder or zip file {str(pictures)!r}.")
+        raise ImageError(
+            f"There is no folder or zip file {str(pictures)!r}; the data sets that come along are {', '.join(datasets())}."
+        )
     if isinstance(pictures, Tensor):
         if pictures.ndim != 4:
             raise ImageError(f"A tensor of pictures is preprocessed, (N, C, H, W), not {tuple(pictures.shape)}.")

@@ -72,7 +72,7 @@ def _throughput(rounds: int) -> list[Row]:
 def _plain(net: nv.Network, folder: str) -> None:
     """A loop such as one would write: decoded by as many threads, the same batches, the module alone."""
     source = source_of(folder)
-    with ThreadPoolExecutor(scanning._DECODERS) as pool, torch.inference_mode():
+    with ThreadPoolExecutor(2) as pool, torch.inference_mode():
         waiting: list[torch.Tensor] = []
         for x in pool.map(lambda i: net.batch(source[i][0]), range(len(source))):
             waiting.append(x)

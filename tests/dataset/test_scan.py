@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from tests import toys
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch) -> None:
     monkeypatch.setattr("nbcnnviz.dataset.scanning.CHUNK", 40)
+    monkeypatch.setattr("nbcnnviz.dataset.scanning.SHOW_EVERY", math.inf)
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +166,40 @@ def test_a_checkpoint_of_another_scan_is_refused(net, pictures, tmp_path) -> Non
     path.write_bytes(b"nothing")
     with pytest.raises(nv.ScanError, match="no result of a scan"):
         scan(net, pictures[:20], layers="4", checkpoint=path)
+
+
+def test_what_is_known_within_a_chunk_is_shown_and_not_kept(net, pictures, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("nbcnnviz.dataset.scanning.SHOW_EVERY", 0)
+    path = tmp_path / "scan.npz"
+    frames = list(scan.stream(net, pictures[:100], layers="4", batch=16))
+    within = [frame for frame in frames if frame.seen not in (0, 40, 80, 100)]
+    assert len(within) >= 2  # which follow as quickly as making them allows
+    for frame in within:
+        assert [p[:3] for p in frame.patches("4", 1)] == [
+            p[:3] for p in scan(net, pictures[: frame.seen], layers="4").patches("4", 1)
+        ]
+    same(frames[-1], scan(net, pictures[:100], layers="4"))
+    frames = scan.stream(net, pictures[:100], layers="4", checkpoint=path)
+    frame = next(f for f in frames if f.seen > 40)
+    frames.close()
+    assert TopPatches.load(path).seen == 40 * len(frame.chunks)
+
+
+def test_closing_it_within_a_chunk_opens_no_more_pictures(net) -> None:
+    opened = []
+
+    class Watched(Pairs):
+        def __len__(self) -> int:
+            return 4000
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            opened.append(index)
+            return torch.zeros(3, 12, 12)
+
+    frames = scan.stream(net, Watched(), layers="4")
+    next(frames), next(frames)
+    frames.close()
+    assert len(opened) <= 40 + 40  # the chunk that was shown, and no more than is loaded ahead
 
 
 KILLED = """
