@@ -7,6 +7,7 @@ already, and costs no forward pass; but for `what_if`, which runs the network fr
 from nbcnnviz.inside.dead import DeadFilters
 from nbcnnviz.inside.features import FeatureMaps, Place, Ranking, feature_maps, ranking, strongest
 from nbcnnviz.inside.kernels import Weights, weights
+from nbcnnviz.inside.links import Link, Links, reads, writes
 from nbcnnviz.inside.projection import Projection, Switches, project
 from nbcnnviz.inside.receptive import Box, Grid, ReceptiveFields, receptive_field, receptive_fields
 from nbcnnviz.inside.statistics import Depth, Histogram, depth, histogram, histograms
@@ -19,6 +20,8 @@ __all__ = [
     "FeatureMaps",
     "Grid",
     "Histogram",
+    "Link",
+    "Links",
     "Place",
     "Projection",
     "Ranking",
@@ -32,9 +35,11 @@ __all__ = [
     "histograms",
     "project",
     "ranking",
+    "reads",
     "receptive_field",
     "receptive_fields",
     "strongest",
     "weights",
+    "writes",
     "what_if",
 ]
