@@ -117,11 +117,11 @@ def _candidates(layers: Mapping[str, Layer], recording: Recording) -> list[tuple
 
 
 def _within_attention(name: str, layers: Mapping[str, Layer]) -> bool:
-    around = [layers[name].kind]
+    told = [name, layers[name].kind]  # some call the class by its kind of attention, and the layer "attn"
     while "." in name:
         name = name.rpartition(".")[0]
-        around += [layers[name].kind] if name in layers else []
-    return any("attention" in kind.lower() or "attn" in kind.lower() for kind in around)
+        told += [layers[name].kind] if name in layers else []
+    return any("attention" in word.lower() or "attn" in word.lower() for word in told)
 
 
 def _last(layers: Mapping[str, Layer], recording: Recording) -> str | None:

@@ -179,7 +179,7 @@ class Survey:
             return Found(_FIRST if shape[1:] == (1, 1) else _LAST, False, "its maps have one place")
         if _alike(out[0], out[1]):
             return Found(self._inherited(call, shape) or self._guessed(call, shape), False, _SAME)
-        if not bool(out.isfinite().any()):  # numbers can tell nothing, and what is broken is to be seen
+        if _broken(out):  # numbers can tell nothing, and what is broken is to be seen
             broken = self._inherited(call, shape) or self._guessed(call, shape)
             return Found(broken, broken is not None, "" if broken else _NOWHERE)
         score, layout, grid = self._best(out)
@@ -269,6 +269,11 @@ class Survey:
 def _alike(one: Tensor, other: Tensor) -> bool:
     step = max(1, one.numel() // 4096)
     return torch.equal(one.flatten()[::step], other.flatten()[::step]) and torch.equal(one, other)
+
+
+def _broken(values: Tensor) -> bool:
+    """Whether no value is finite; a few tell it of what is not."""
+    return not bool(values.flatten()[:64].isfinite().any()) and not bool(values.isfinite().any())
 
 
 def _least(grid: tuple[int, int]) -> float:

@@ -59,6 +59,42 @@ def test_tokens_are_laid_on_their_grid_and_those_of_no_place_left_out(
     torch.testing.assert_close(trace.maps("embedding") - position, trace.maps("patches"))
 
 
+class Attention(nn.Module):
+    """Attention between places, in a class and a layer that may be called anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(10, 30)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).chunk(3, -1)
+        return (q @ k.transpose(1, 2) / 10**0.5).softmax(-1) @ v
+
+
+class Gated(Attention):
+    """Attention by another name."""
+
+
+@pytest.mark.parametrize(("kind", "name"), [(Gated, "attn"), (Attention, "mixer"), (Gated, "self_attention")])
+def test_the_default_layer_lies_outside_attention_whatever_its_class_is_called(
+    kind: type[nn.Module], name: str
+) -> None:
+    class Transformer(Tokens):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_module(name, kind())
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = self.patches(x).flatten(2).transpose(1, 2)
+            x = self.embedding(torch.cat([self.apart.expand(len(x), -1, -1), tokens], 1) + self.position)
+            return self.head((x + self.get_submodule(name)(self.before(x)))[:, 0])
+
+    torch.manual_seed(0)
+    network = nv.Network(Transformer().eval(), size=(16, 24))
+    assert network.layers[f"{name}.qkv"].spatial  # it would be the last with a gradient
+    assert network.last_maps == "before"
+
+
 def test_what_has_no_more_than_the_shape_of_maps_is_refused_with_the_nearest_that_has_some() -> None:
     network = nv.Network(Tokens().eval(), size=(16, 24))
     layers = network.layers
