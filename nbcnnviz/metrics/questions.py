@@ -13,9 +13,9 @@ from torch import Tensor
 from nbcnnviz.attribution import Attribution, Method, attribute, methods
 from nbcnnviz.attribution.method import find
 from nbcnnviz.core.errors import MethodNotApplicableError, NbcnnvizError, UnknownOptionError
-from nbcnnviz.core.images import samples
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.rules import Governed, Rule
+from nbcnnviz.core.samples import samples
 from nbcnnviz.core.targets import ClassScore, Target, TargetLike, as_target
 from nbcnnviz.core.trace import Every, Trace
 from nbcnnviz.metrics.sanity import randomised, stages_of
