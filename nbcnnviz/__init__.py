@@ -55,7 +55,7 @@ from nbcnnviz.core.targets import (
     Unit,
 )
 from nbcnnviz.core.trace import ALL_LAYERS, ALL_PARAMETERS, Trace
-from nbcnnviz.dataset import AttributionStore, TopPatches, attribute_many, scan
+from nbcnnviz.dataset import AttributionStore, TopPatches, UnitCard, attribute_many, scan, unit_card
 from nbcnnviz.inside import WhatIf, what_if
 from nbcnnviz.synthesis import (
     class_model,
@@ -81,6 +81,7 @@ __all__ = [
     "EngineError",
     "ScanError",
     "TopPatches",
+    "UnitCard",
     "attribute_many",
     "scan",
     "ALL_LAYERS",
@@ -151,6 +152,7 @@ __all__ = [
     "samples",
     "save_film",
     "synthesize",
+    "unit_card",
     "watch",
     "what_if",
 ]

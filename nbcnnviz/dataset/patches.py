@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -319,17 +320,16 @@ class TopPatches:
 
 def written(path: Path, data: bytes) -> None:
     """Write a file whole or not at all; ExportError, with what the system says, if it cannot be."""
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
+        with temporary.open("xb") as file:  # readable by whoever may read the user's other files
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+        with suppress(OSError):
+            temporary.unlink()
         raise ExportError(f"{str(path)!r} cannot be written ({error.strerror or error}).") from error
 
 
