@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from nbcnnviz.attribution import Attribution, Method, attribute, class_maps, method, methods
+from nbcnnviz.attribution import Attribution, Mask, Method, attribute, class_maps, method, methods, segment
 from nbcnnviz.core.errors import (
     ArgumentTypeError,
     DeviceUnavailableError,
@@ -105,6 +105,7 @@ __all__ = [
     "Layer",
     "LayerEnergy",
     "Likeness",
+    "Mask",
     "Method",
     "MethodNotApplicableError",
     "NameTakenError",
@@ -151,6 +152,7 @@ __all__ = [
     "sample_boxes",
     "samples",
     "save_film",
+    "segment",
     "synthesize",
     "unit_card",
     "watch",

@@ -16,6 +16,7 @@ from nbcnnviz.attribution import (  # their methods enter the register
 from nbcnnviz.attribution.cams import class_maps
 from nbcnnviz.attribution.method import Method, checked_options, find, method, methods
 from nbcnnviz.attribution.result import Attribution
+from nbcnnviz.attribution.segmentation import Mask, segment
 from nbcnnviz.core.errors import ArgumentTypeError, MethodNotApplicableError
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.targets import Target, TargetLike, as_target, layer_named
@@ -140,6 +141,7 @@ attribute = _Attribute()
 
 __all__ = [
     "Attribution",
+    "Mask",
     "Method",
     "attribute",
     "cams",
@@ -152,4 +154,5 @@ __all__ = [
     "methods",
     "paths",
     "perturbation",
+    "segment",
 ]

@@ -8,7 +8,7 @@ from nbcnnviz.metrics.agreement import agreement, rank_correlation
 from nbcnnviz.metrics.comparing import Comparison, compare
 from nbcnnviz.metrics.curves import Curve, deletion, insertion, road
 from nbcnnviz.metrics.faithfulness import completeness, infidelity, sensitivity
-from nbcnnviz.metrics.pointing import Mosaic, grid_pointing, mosaic, pointing
+from nbcnnviz.metrics.pointing import Mosaic, grid_pointing, mosaic, object_mask, pointing
 from nbcnnviz.metrics.questions import AXES, Entry
 from nbcnnviz.metrics.sanity import Stage, cascade, randomised, sanity
 from nbcnnviz.metrics.score import Score
@@ -30,6 +30,7 @@ __all__ = [
     "infidelity",
     "insertion",
     "mosaic",
+    "object_mask",
     "pointing",
     "randomised",
     "rank_correlation",

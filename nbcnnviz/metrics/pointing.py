@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from nbcnnviz.attribution import Attribution
 from nbcnnviz.core.errors import ImageError, MethodNotApplicableError
+from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.samples import ObjectBox
 from nbcnnviz.metrics.score import Score, map_of
 
 
@@ -59,6 +62,37 @@ def pointing(result: Attribution, where: Any, *, tolerance: float = 15, picture:
         "1 if the map is strongest on the object, or within the tolerance of it.",
         {"place": None if flat_map else place, "inside": float(positive[mask].sum()) / total if total else 0.0},
     )
+
+
+def object_mask(network: Network, picture: Any, where: ObjectBox | Sequence[Any]) -> Tensor:
+    """Where an object of a picture is in the network's input: a mask (H, W), for `pointing`.
+
+    A picture of the object alone, white on black, goes through the network's own preprocessing: whatever that scales
+    and crops.
+
+    Parameters
+    ----------
+    network
+        The network.
+    picture
+        The picture, as `nbcnnviz.load_image` takes it.
+    where
+        The object as `nbcnnviz.sample_boxes` gives it, or its box ``(left, top, right, bottom)``, or several, in pixels
+        of the picture.
+
+    Raises
+    ------
+    ImageError
+        If no pixel of the object is in the network's input.
+    """
+    size = load_image(picture).size
+    box = where.box if isinstance(where, ObjectBox) else where
+    alone = mask_of(box, (size[1], size[0]))
+    pixels = network.unprocess(network.batch(Image.fromarray(alone.numpy())))
+    mask = pixels[0].mean(0).cpu() > 0.5
+    if not bool(mask.any()):
+        raise ImageError("The network's preprocessing crops the object away: none of its pixels is in the input.")
+    return mask
 
 
 def mask_of(where: Any, size: tuple[int, int]) -> Tensor:

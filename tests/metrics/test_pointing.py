@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import nbcnnviz as nv
 from nbcnnviz.attribution import Attribution
 from nbcnnviz.core.targets import as_target
-from nbcnnviz.metrics import grid_pointing, mosaic, pointing
+from nbcnnviz.metrics import grid_pointing, mosaic, object_mask, pointing
 from tests import toys
 
 
@@ -94,3 +96,35 @@ def test_grid_pointing_is_the_share_in_the_right_cell(net) -> None:
     assert grid_pointing(peak(trace, (0, 0, -1.0)), tiles, 0).value == 0
     with pytest.raises(nv.MethodNotApplicableError, match="mosaic"):
         grid_pointing(peak(net.trace(torch.randn(1, 3, 40, 40)), (0, 0, 1)), tiles, 0)
+
+
+def squashed(picture) -> torch.Tensor:
+    """A preprocess of one's own: the whole picture, out of its proportions, black and white exchanged."""
+    pixels = torch.from_numpy(np.asarray(picture.resize((40, 40))).copy()).permute(2, 0, 1) / 255
+    return 1 - 2 * pixels
+
+
+def standardized(picture) -> torch.Tensor:
+    x = -squashed(picture)
+    return (x - x.mean()) / x.std().clamp_min(1e-6)
+
+
+@pytest.mark.parametrize("preprocess", [squashed, standardized])
+def test_an_object_is_where_the_preprocessing_puts_it(preprocess) -> None:
+    net = nv.Network(toys.classic(), preprocess=preprocess)
+    picture = Image.new("RGB", (80, 400))
+    expected = torch.zeros(40, 40, dtype=torch.bool)
+    expected[10:20, 5:25] = True
+    assert torch.equal(object_mask(net, picture, (10, 100, 50, 200)), expected)
+
+
+def test_an_object_is_scaled_and_cropped_as_the_picture_is(bundled) -> None:
+    (cat,) = nv.sample_boxes("chelsea")
+    found = object_mask(bundled, "chelsea", cat)
+    picture = Image.fromarray(np.full((300, 451, 3), 255, np.uint8))
+    picture.paste((0, 0, 0), cat.box)
+    by_hand = bundled.batch(picture)[0, 0] < 0
+    assert (found == by_hand).float().mean() > 0.99, "the object in black on white, by its first channel"
+    assert pointing(nv.attribute(bundled, "chelsea", method="grad_cam", target="tabby"), found).value == 1
+    with pytest.raises(nv.ImageError, match="crops the object away"):
+        object_mask(bundled, Image.new("RGB", (800, 300)), (0, 0, 40, 40))
