@@ -17,7 +17,7 @@ import numpy as np
 
 from nbcnnviz.core.errors import ExportError, FilterRangeError, ScanError, UnknownLayerError
 
-FORMAT = 1
+FORMAT = 2
 
 # Values are counted in bins of a quarter of an octave, from 2^-12 to 2^12 on either side of zero.
 _FIRST, _BINS = (127 - 12) * 4, 96
@@ -142,6 +142,8 @@ class TopPatches:
         The fingerprints.
     about : dict
         Names and settings, for people.
+    whole : TopPatches or None
+        Of what a scan says in the middle of a part: the result without that part, which has to be begun anew.
     """
 
     layers: dict[str, LayerPatches]
@@ -154,6 +156,7 @@ class TopPatches:
     network: str
     source: str
     about: dict[str, Any] = field(default_factory=dict)
+    whole: TopPatches | None = None
 
     def __repr__(self) -> str:
         skipped = f", {len(self.skipped)} could not be read" if self.skipped else ""
@@ -219,6 +222,8 @@ class TopPatches:
         mine = (self.network, self.source, self.k, self.total, set(self.layers))
         if mine != (other.network, other.source, other.k, other.total, set(other.layers)):
             raise ScanError("These are results of different scans: of other networks, pictures, layers or k.")
+        if self.whole is not None or other.whole is not None:
+            raise ScanError("One of these results was said in the middle of a part of the scan: merge its .whole.")
         if self.chunks & other.chunks:
             raise ScanError("These results have pictures in common, which would be counted twice.")
         layers = {name: layer.merged(other.layers[name]) for name, layer in self.layers.items()}
@@ -249,11 +254,15 @@ class TopPatches:
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one file, numpy's ``.npz``; the old one, if any, stays until the new one is whole.
 
+        What a scan says in the middle of a part is written without that part, so that it can go on from the file.
+
         Raises
         ------
         ExportError
             If it cannot be written.
         """
+        if self.whole is not None:
+            return self.whole.save(path)
         arrays: dict[str, np.ndarray] = {}
         layers = []
         for i, (name, layer) in enumerate(self.layers.items()):

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Generic, ParamSpec
@@ -36,8 +37,9 @@ from nbcnnviz.dataset.patches import BIN_COUNT, LayerPatches, TopPatches
 from nbcnnviz.dataset.sources import Source, source_of
 from nbcnnviz.inside import receptive_fields
 
-CHUNK = 256
-"""How many pictures are one part of a scan: what is lost at the most when it is killed, and what travels on a cluster."""
+CHUNK, LEAST = 256, 64
+"""How many pictures are one part of a scan, of many pictures and of few: what is lost at the most when it is killed or
+stopped, and what travels on a cluster."""
 
 SHOW_EVERY = 1.0
 """Seconds after which a scan in this process says what it knows, also within a chunk."""
@@ -56,6 +58,7 @@ def _stream(
     labels: Sequence[Any] | None = None,
     batch: int = 16,
     checkpoint: str | PathLike[str] | None = None,
+    start: TopPatches | None = None,
     client: Any = None,
 ) -> Iterator[TopPatches]:
     """Find what makes each channel fire: the k strongest pictures, how often it fires, at which values, for which classes.
@@ -81,6 +84,8 @@ def _stream(
     checkpoint
         A file, written every half minute and at the end. Where it is there already, and of the same scan, the scan
         goes on from it.
+    start
+        What a scan that was stopped had found: this one goes on from there.
     client
         A ``dask.distributed.Client``: the chunks run on its workers. Default: here.
 
@@ -98,18 +103,22 @@ def _stream(
     UnknownLayerError, MethodNotApplicableError
         If a layer does not exist, or has no channels.
     ScanError
-        If the checkpoint is of another scan.
+        If the checkpoint, or ``start``, is of another scan.
     """
     for what, number in (("k", k), ("batch", batch)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise UnknownOptionError(number, (), f"{what} is a whole number, 1 or more.")
     source = source_of(pictures, labels)
     names = chosen_layers(net, layers)
-    start = _empty(net, source, names, k)
+    begin = _empty(net, source, names, k)
     path = None if checkpoint is None else Path(checkpoint).expanduser()
-    if path is not None and path.exists():
-        start = _resumed(path, start)
-    return _frames(net, source, names, start, batch, path, client)
+    if start is not None:
+        begin = _resumed(start.whole or start, begin, "The result given as start", "leave it out")
+    elif path is not None and path.exists():
+        begin = _resumed(
+            TopPatches.load(path), begin, f"The checkpoint {str(path)!r}", "choose another file, or remove it"
+        )
+    return _frames(net, source, names, begin, batch, path, client)
 
 
 def _frames(
@@ -121,7 +130,7 @@ def _frames(
     path: Path | None,
     client: Any,
 ) -> Iterator[TopPatches]:
-    todo = [c for c in range(-(-len(source) // CHUNK)) if c not in start.chunks]
+    todo = [c for c in range(-(-len(source) // chunk_size(len(source)))) if c not in start.chunks]
     parts: Iterator[TopPatches]
     if client is None:
         parts = _here(net, source, names, start, todo, batch)
@@ -135,7 +144,7 @@ def _frames(
         for part in parts:
             together = result.merge(part)
             if not part.chunks:  # which is shown, and not kept: the rest of its chunk is still to come
-                yield together
+                yield replace(together, whole=result)
                 continue
             result, dirty = together, True
             if path is not None and time.monotonic() - saved > _SAVE_EVERY:
@@ -177,6 +186,11 @@ class _Scan(Generic[P]):
 scan = _Scan(_stream)
 
 
+def chunk_size(total: int) -> int:
+    """How many pictures are one part of a source of so many: a 32nd, within bounds."""
+    return max(LEAST, min(CHUNK, total // 32))
+
+
 def chosen_layers(net: Network, layers: Sequence[str] | str | None) -> list[str]:
     """The layers asked for; of several names of one output, as of a container and its last module, the one given."""
     if layers is None:
@@ -194,7 +208,7 @@ def chosen_layers(net: Network, layers: Sequence[str] | str | None) -> list[str]
 
 
 def scan_chunk(net: Network, source: Source, names: list[str], start: TopPatches, chunk: int, batch: int) -> TopPatches:
-    """The result for one chunk of the source: pictures ``chunk * CHUNK`` and those after it."""
+    """The result for one chunk of the source: pictures ``chunk * chunk_size(len(source))`` and those after it."""
     (part,) = _scanned(net, source, names, start, chunk, batch, math.inf)
     return part
 
@@ -203,7 +217,8 @@ def _scanned(
     net: Network, source: Source, names: list[str], start: TopPatches, chunk: int, batch: int, every: float
 ) -> Iterator[TopPatches]:
     """As `scan_chunk`; ahead of it, every so many seconds, the result so far, which belongs to no chunk yet."""
-    indices = range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(source)))
+    size = chunk_size(len(source))
+    indices = range(chunk * size, min((chunk + 1) * size, len(source)))
     part = Part(net, source, names, start, chunk)
     due = time.monotonic() + every
     waiting: list[tuple[int, Tensor, str | None]] = []
@@ -265,17 +280,16 @@ def fingerprint(net: Network) -> str:
     return digest.hexdigest()
 
 
-def _resumed(path: Path, start: TopPatches) -> TopPatches:
-    """What a checkpoint holds; ScanError if it is of another scan."""
-    found = TopPatches.load(path)
+def _resumed(found: TopPatches, begin: TopPatches, what: str, instead: str) -> TopPatches:
+    """A result to go on from; ScanError if it is of another scan."""
     names: tuple[tuple[str, Any], ...] = (
         ("another network, or other weights of it", "network"),
         ("other pictures", "source"),
         ("another k", "k"),
     )
-    for what, name in names:
-        if getattr(found, name) != getattr(start, name):
-            raise ScanError(f"The checkpoint {str(path)!r} is of {what}: choose another file, or remove it.")
-    if set(found.layers) != set(start.layers):
-        raise ScanError(f"The checkpoint {str(path)!r} is of other layers: choose another file, or remove it.")
+    for difference, name in names:
+        if getattr(found, name) != getattr(begin, name):
+            raise ScanError(f"{what} is of {difference}: {instead}.")
+    if set(found.layers) != set(begin.layers):
+        raise ScanError(f"{what} is of other layers: {instead}.")
     return found

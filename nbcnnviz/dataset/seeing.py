@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.preprocess import to_pictures
 from nbcnnviz.dataset.patches import Patch
 from nbcnnviz.dataset.sources import Source
 from nbcnnviz.inside import project
@@ -56,13 +57,13 @@ def seen_patch(
         If the picture can no longer be read.
     """
     picture, label = source[patch.picture]
-    trace = net.trace(picture, layers=[layer])
-    pixels = np.asarray(trace.pictures[0])
-    top, left, bottom, right = patch.box or (0, 0, *trace.size)
+    x = net.batch(picture)
+    pixels = np.asarray(to_pictures(net.unprocess(x))[0])
+    top, left, bottom, right = patch.box or (0, 0, *x.shape[2:])
     window = np.s_[top:bottom, left:right]
     projection = None
     if projected:
-        values = project(trace, layer, channel, place=(patch.row, patch.column)).values
+        values = project(net.trace(x, layers=[layer]), layer, channel, place=(patch.row, patch.column)).values
         projection = values[:, window[0], window[1]].float().cpu()
     return SeenPatch(patch, label, np.ascontiguousarray(pixels[window]), projection)
 

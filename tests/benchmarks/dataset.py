@@ -142,4 +142,4 @@ def _workers(rounds: int) -> list[Row]:
             nv.scan(net, pictures, layers=STAGES, batch=BATCH, client=client)
             took[count] = time.perf_counter() - start
     note = f"{took[1]:.1f} s and {took[2]:.1f} s for {len(pictures)} pictures of 112 px, ResNet-18"
-    return [at_least("8 chunks on a LocalCluster", took[1] / took[2], 1.7, note)]
+    return [at_least("a scan on a LocalCluster", took[1] / took[2], 1.7, note)]

@@ -18,7 +18,7 @@ from tests.dataset.test_scan import same
 
 distributed = pytest.importorskip("distributed")
 
-COUNT = 2100  # nine chunks
+COUNT = 2100  # thirty-three chunks
 
 
 @pytest.fixture(scope="module")

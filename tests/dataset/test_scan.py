@@ -20,14 +20,15 @@ from torch import nn
 import nbcnnviz as nv
 from nbcnnviz.dataset import TopPatches, scan
 from nbcnnviz.dataset.patches import bin_values, bins_of, sortable, unsortable
-from nbcnnviz.dataset.scanning import chosen_layers, scan_chunk
+from nbcnnviz.dataset.scanning import chosen_layers, chunk_size, scan_chunk
 from nbcnnviz.dataset.sources import source_of
 from tests import toys
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch) -> None:
-    monkeypatch.setattr("nbcnnviz.dataset.scanning.CHUNK", 40)
+    for name in ("CHUNK", "LEAST"):
+        monkeypatch.setattr(f"nbcnnviz.dataset.scanning.{name}", 40)
     monkeypatch.setattr("nbcnnviz.dataset.scanning.SHOW_EVERY", math.inf)
 
 
@@ -182,7 +183,14 @@ def test_what_is_known_within_a_chunk_is_shown_and_not_kept(net, pictures, tmp_p
     frames = scan.stream(net, pictures[:100], layers="4", checkpoint=path)
     frame = next(f for f in frames if f.seen > 40)
     frames.close()
-    assert TopPatches.load(path).seen == 40 * len(frame.chunks)
+    assert TopPatches.load(path).seen == 40 * len(frame.chunks) == frame.whole.seen
+    frame.save(path)
+    assert TopPatches.load(path).seen == frame.whole.seen
+    with pytest.raises(nv.ScanError, match=r"\.whole"):
+        frame.merge(next(iter(scan.stream(net, pictures[:100], layers="4"))))
+    same(list(scan.stream(net, pictures[:100], layers="4", start=frame))[-1], scan(net, pictures[:100], layers="4"))
+    with pytest.raises(nv.ScanError, match="other pictures: leave it out"):
+        scan(net, pictures[:99], layers="4", start=frame)
 
 
 def test_closing_it_within_a_chunk_opens_no_more_pictures(net) -> None:
@@ -202,12 +210,17 @@ def test_closing_it_within_a_chunk_opens_no_more_pictures(net) -> None:
     assert len(opened) <= 40 + 40  # the chunk that was shown, and no more than is loaded ahead
 
 
+def test_few_pictures_are_scanned_in_small_parts_and_many_in_large_ones(monkeypatch) -> None:
+    monkeypatch.undo()
+    assert [chunk_size(n) for n in (1, 650, 4000, 10**6)] == [64, 64, 125, 256]
+
+
 KILLED = """
 import sys, time, torch
 import nbcnnviz as nv
 import nbcnnviz.dataset.scanning as s
 from tests import toys
-s.CHUNK, s._SAVE_EVERY = 40, 0
+s.CHUNK, s.LEAST, s._SAVE_EVERY = 40, 40, 0
 torch.manual_seed(0)
 net = nv.Network(toys.classic(), size=12)
 x = torch.randn(400, 3, 12, 12, generator=torch.Generator().manual_seed(1))
