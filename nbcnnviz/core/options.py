@@ -12,14 +12,14 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from nbcnnviz.core.errors import OptionValueError, UnknownOptionError
 
-Kind = Literal["int", "float", "bool", "choice", "text", "any"]
+Kind = Literal["int", "float", "bool", "choice", "text", "class", "picture", "size", "any"]
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,25 @@ class Option:
     help
         One line that says what it does.
     kind
-        ``"int"``, ``"float"``, ``"bool"``, ``"choice"``, ``"text"``, or ``"any"`` for what is not checked here.
+        ``"int"``, ``"float"``, ``"bool"``, ``"choice"``, ``"text"``; what is checked by who takes it: a ``"class"`` (index or
+        name), a ``"picture"``, a ``"size"`` (height and width, or one number for both); or ``"any"``.
     unit
         Of the value, such as ``"pixels"``; empty where it has none.
     below
         Whether ``high`` itself is excluded.
+    label
+        What it is called on the screen; the name, with spaces, unless told.
+    typical
+        The ends of a slider, for a number that is worth one; other values can be given all the same. Of three, the first is
+        zero, for a logarithmic slider that can be switched off.
+    log
+        Whether that slider is logarithmic.
+    main
+        Whether it is always in sight, and not among further settings.
+    when
+        What other options must be for this one to count: their names, each with the values of which it is one.
+    implies
+        For some of the choices, defaults of other options that are different then.
     """
 
     name: str = ""
@@ -55,6 +69,16 @@ class Option:
     kind: Kind = "any"
     unit: str = ""
     below: bool = False
+    label: str = ""
+    typical: tuple[float, ...] | None = None
+    log: bool = False
+    main: bool = False
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict, hash=False)
+    implies: Mapping[Any, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+
+    def counts(self, values: Mapping[str, Any]) -> bool:
+        """Whether it makes a difference, where the options have these values."""
+        return all(values.get(name) in wanted for name, wanted in self.when.items())
 
     def check(self, value: Any) -> Any:
         """The value as the method takes it; OptionValueError, with a sentence, for one that it cannot take."""
@@ -100,14 +124,22 @@ def option(
     choices: Sequence[Any] | None = None,
     help: str = "",
     kind: Kind | None = None,
-    unit: str = "",
-    below: bool = False,
+    **more: Any,
 ) -> Any:
     """Declare an option as the default of a keyword-only parameter; see `Option`. The kind follows from the default."""
     if kind is None:
         kind = "choice" if choices is not None else _kind_of(default)
     found = None if choices is None else tuple(choices)
-    return Option("", default, low, high, found, help, kind, unit, below)
+    return Option("", default, low, high, found, help, kind, **more)
+
+
+def in_force(options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The value of every option: the one given, else its default, as what is given implies it."""
+    values = {name: option.default for name, option in options.items()} | dict(given)
+    implied: dict[str, Any] = {}
+    for name, option in options.items():
+        implied |= option.implies.get(values[name], {}) if option.implies else {}
+    return values | {name: value for name, value in implied.items() if name not in given}
 
 
 def declared(function: Callable[..., Any]) -> dict[str, Option]:
@@ -170,6 +202,11 @@ def _whole(value: Any) -> int | None:
     return int(number) if number is not None and number.is_integer() else None
 
 
+def _is_size(value: Any) -> bool:
+    parts = [value] if _whole(value) is not None else value
+    return isinstance(parts, Sequence) and len(parts) in (1, 2) and all((_whole(part) or 0) >= 1 for part in parts)
+
+
 def _number(value: Any) -> float | None:
     if isinstance(value, (bool, np.bool_)):
         return None
@@ -185,7 +222,9 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "bool": lambda value: bool(value) if isinstance(value, (bool, np.bool_)) else None,
     "choice": lambda value: value,
     "text": lambda value: value if isinstance(value, str) else None,
-    "any": lambda value: value,
+    "class": lambda value: value if isinstance(value, str) else _whole(value),
+    "size": lambda value: value if _is_size(value) else None,
+    **dict.fromkeys(("picture", "any"), lambda value: value),
 }
 _WORDS = {
     "int": "a whole number",
@@ -193,5 +232,8 @@ _WORDS = {
     "bool": "True or False",
     "choice": "a choice",
     "text": "a string",
+    "class": "a class, by its index or name",
+    "picture": "a picture",
+    "size": "a height and width, or one number for both",
     "any": "a value",
 }

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets as w
 
-from nbcnnviz.core.options import Option
+from nbcnnviz.core.network import Network
+from nbcnnviz.core.options import Option, in_force
 from nbcnnviz.explorer.front import parts_of, receive_while_busy
+from nbcnnviz.explorer.labels import class_label, class_labels
+from nbcnnviz.explorer.widgets.layout import Updating, grid, set_traits
 
 Changed = Callable[[str, Any], None]
+
+SELECTED = "picture"
+"""What a control for a picture says of the one that is selected."""
 
 
 class OptionControls:
@@ -19,79 +27,186 @@ class OptionControls:
     Parameters
     ----------
     changed
-        Called with the name of an option and its new value when a control changes.
+        Called with the name of an option and its new value when the reader changes a control.
+    label_width
+        How many pixels a label has where the controls are in columns; in a row each has what it needs.
 
     Attributes
     ----------
     controls : dict[str, ipywidgets.Widget]
         By the names of the options.
     widget : ipywidgets.Widget
-        The controls in a row, hidden where there are none.
+        The controls in a row, or in columns.
     """
 
-    def __init__(self, changed: Changed) -> None:
-        self._changed = changed
+    def __init__(self, changed: Changed, label_width: int | None = None) -> None:
+        self._changed, self._label_width = changed, label_width
         self._options: Mapping[str, Option] = {}
+        self._network: Network | None = None
+        self._labels: dict[str, int] = {}
+        self._updating = Updating()
         self.controls: dict[str, Any] = {}
-        self.cost = w.Label(layout=w.Layout(flex="1 1 auto", min_width="0"))
-        self.widget = w.HBox(
-            [self.cost], layout=w.Layout(flex_flow="row wrap", grid_gap="2px 12px", grid_column="1 / -1", min_width="0")
-        )
+        self._behind: list[w.Widget] = []
+        if label_width is None:
+            self.cost = w.Label(layout=w.Layout(flex="1 1 auto", min_width="0"))
+            self._behind = [self.cost]
+            layout = w.Layout(flex_flow="row wrap", grid_gap="2px 12px", grid_column="1 / -1", min_width="0")
+            self.widget = w.HBox(self._behind, layout=layout)
+        else:
+            self.widget = grid(width=250, gap="2px 16px")
         self.widget.add_class("nbv-options")
 
-    def show(self, options: Mapping[str, Option], values: Mapping[str, Any]) -> None:
-        """Show these options, each as ``values`` has it, or as it is by default."""
-        if options != self._options:
-            self._offer(options)
-        for name, control in self.controls.items():
-            value = values.get(name, options[name].default)
-            if isinstance(control, (w.BoundedIntText, w.BoundedFloatText)):
-                control.min, control.max = min(control.min, value), max(control.max, value)
-            if control.value != value:
-                control.value = value
+    def show(
+        self,
+        options: Mapping[str, Option],
+        values: Mapping[str, Any],
+        network: Network | None = None,
+        disabled: bool = False,
+    ) -> None:
+        """Show these options, each as ``values`` has it, or as it is by default; greyed out where it makes no difference.
+
+        ``values`` may have those of other options, on which that depends. ``network``'s classes are offered where a class is
+        asked for.
+        """
+        with self._updating:
+            if options != self._options:
+                self._offer(options)
+            if network is not self._network:
+                self._network, self._labels = network, class_labels(network) if network is not None else {}
+            now = in_force(options, values)
+            for name, control in self.controls.items():
+                if options[name].kind == "class":
+                    set_traits(control, options=tuple(self._labels))
+                self._set(control, _written(options[name], now[name], self._network))
+                set_traits(control, disabled=disabled or not options[name].counts(now))
+
+    @staticmethod
+    def _set(control: Any, value: Any) -> None:
+        """Set a control, which is given room for a value that it does not offer."""
+        if isinstance(control, w.SelectionSlider):
+            if value not in (known := {number for _, number in control.options}):
+                control.options = _named({value, *known})
+        elif hasattr(control, "max"):
+            set_traits(control, max=max(control.max, value), min=min(control.min, value))
+        if control.value != value:
+            control.value = value
 
     def _offer(self, options: Mapping[str, Option]) -> None:
-        before = list(self.controls.values())
+        """Have a control for each; one that differs in its default alone stays what it is."""
+        before, self.controls = self.controls, {}
+        for name, option in options.items():
+            made = before.get(name)
+            if made is None or replace(option, default=None) != replace(self._options[name], default=None):
+                made = _control(option, self._label_width)
+                if made is not None:
+                    made.observe(lambda change, name=name: self._report(name, change.new), "value")
+            if made is not None:
+                self.controls[name] = made
         self._options = options
-        self.controls = {name: made for name, option in options.items() if (made := _control(option)) is not None}
-        for name, control in self.controls.items():
-            control.observe(lambda change, name=name: self._changed(name, change.new), "value")
-        self.widget.children = (*self.controls.values(), self.cost)
+        self.widget.children = (*self.controls.values(), *self._behind)
         receive_while_busy(self.widget)
-        for part in parts_of(*before):
+        kept = [id(control) for control in self.controls.values()]
+        for part in parts_of(*(control for control in before.values() if id(control) not in kept)):
             part.close()
 
+    def _report(self, name: str, value: Any) -> None:
+        if not self._updating:
+            self._changed(name, _read(self._options[name], value, self._labels))
 
-def _control(option: Option) -> w.Widget | None:
+
+def _control(option: Option, label_width: int | None) -> w.Widget | None:
     """A control for an option; None if it is of a kind that is set in Python."""
-    label = option.name.replace("_", " ").capitalize()
-    shared = {
+    label = option.label or option.name.replace("_", " ").capitalize()
+    shared: dict[str, Any] = {
         "description": f"{label} ({option.unit})" if option.unit else label,
         "tooltip": f"{option.help} ({option.range})" if option.help else option.range,
-        "style": {"description_width": "initial"},
+        "style": {"description_width": "initial" if label_width is None else f"{label_width}px"},
         "layout": w.Layout(width="auto", min_width="0", flex="0 1 auto", margin="0"),
     }
-    if option.kind == "choice":
-        return w.Dropdown(
-            options=[(str(choice), choice) for choice in option.choices or ()], value=option.default, **shared
-        )
-    if option.default is None or option.kind == "any":
+    make = _KINDS.get(option.kind)
+    if make is None or (option.default is None and option.kind not in ("class", "picture", "size", "choice")):
         return None
-    if option.kind == "bool":
-        return w.Checkbox(value=option.default, indent=False, **shared)
-    if option.kind == "text":
-        return w.Text(value=option.default, continuous_update=False, **shared)
-    low, high = -_MOST if option.low is None else option.low, _MOST if option.high is None else option.high
-    if option.kind == "int":
+    return make(option, shared)
+
+
+def _number(option: Option, shared: dict[str, Any]) -> w.Widget:
+    whole = option.kind == "int"
+    if option.typical is not None and option.log:
+        return w.SelectionSlider(options=_named(_decades(option.typical)), value=_decades(option.typical)[-1], **shared)
+    if option.typical is not None:
+        low, high = option.typical
+        if whole:
+            return w.IntSlider(min=int(low), max=int(high), value=int(low), **shared)
+        return w.FloatSlider(min=low, max=high, value=low, step=_step(low, high), **shared)
+    low, high = (-_MOST if option.low is None else option.low), (_MOST if option.high is None else option.high)
+    if whole:
         return w.BoundedIntText(value=option.default, min=int(low), max=int(high), **shared)
-    return w.BoundedFloatText(value=option.default, min=low, max=high, step=_step(option), **shared)
+    step = None if option.low is None or option.high is None or high <= low else _step(low, high)
+    return w.BoundedFloatText(value=option.default, min=low, max=high, step=step, **shared)
+
+
+_KINDS: dict[str, Callable[[Option, dict[str, Any]], w.Widget]] = {
+    "int": _number,
+    "float": _number,
+    "bool": lambda option, shared: w.Checkbox(value=option.default, indent=False, **shared),
+    "text": lambda option, shared: w.Text(value=option.default, continuous_update=False, **shared),
+    "choice": lambda option, shared: w.Dropdown(
+        options=[(str(choice), choice) for choice in option.choices or ()], value=option.default, **shared
+    ),
+    "class": lambda option, shared: w.Combobox(
+        placeholder="automatic; type to search", continuous_update=False, **shared
+    ),
+    "size": lambda option, shared: w.Text(placeholder="automatic", continuous_update=False, **shared),
+    "picture": lambda option, shared: w.Dropdown(
+        options=[
+            *([("automatic", None)] if option.default is None else []),
+            ("noise", "noise"),
+            ("the mean colour", "mean"),
+            ("the picture selected", SELECTED),
+        ],
+        value=option.default,
+        **shared,
+    ),
+}
+
+
+def _written(option: Option, value: Any, network: Network | None) -> Any:
+    """What a control says where an option has a value."""
+    if option.kind == "class":
+        known = network is not None and isinstance(value, int) and 0 <= value < len(network.classes)
+        return class_label(network, value) if known else "" if value is None else str(value)  # type: ignore[arg-type]
+    if option.kind == "size":
+        return "" if value is None else " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return value
+
+
+def _read(option: Option, value: Any, labels: Mapping[str, int]) -> Any:
+    """The value of an option where its control says this; text that means nothing stays as it is, to be refused."""
+    if option.kind == "class":
+        return labels.get(value, value.strip() or None)
+    if option.kind == "size":
+        numbers = re.fullmatch(r"\s*(\d+)\s*(?:x\s*(\d+)\s*)?", value)
+        if numbers is None:
+            return value.strip() or None
+        return int(numbers[1]) if numbers[2] is None else (int(numbers[1]), int(numbers[2]))
+    return value
 
 
 _MOST = 2**31 - 1
 
 
-def _step(option: Option) -> float | None:
-    """A hundredth of the range, rounded to a power of ten; any step where there is no range."""
-    if option.low is None or option.high is None or option.high <= option.low:
-        return None
-    return float(f"1e{int(f'{(option.high - option.low) / 100:e}'.partition('e')[2])}")
+def _decades(ends: tuple[float, ...]) -> list[float]:
+    """1, 2, 3 and 5 times each power of ten between two ends; with zero before, where three are given."""
+    low, high = ends[-2:]
+    powers = range(-12, 13)
+    found = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 3, 5)]
+    return [*ends[:-2], *(value for value in found if low <= value <= high)]
+
+
+def _named(values: set[float] | list[float]) -> list[tuple[str, float]]:
+    return [(f"{value:g}" if value else "off", value) for value in sorted(values)]
+
+
+def _step(low: float, high: float) -> float:
+    """A hundredth of the range, rounded to a power of ten."""
+    return float(f"1e{int(f'{(high - low) / 100:e}'.partition('e')[2])}")

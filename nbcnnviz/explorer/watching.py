@@ -23,8 +23,8 @@ import traitlets as t
 
 from nbcnnviz.core.errors import NbcnnvizError
 from nbcnnviz.explorer.front import CanvasHost, parts_of, receive_while_busy
-from nbcnnviz.explorer.widgets.charts import LineChart, depth_colours, set_traits
-from nbcnnviz.explorer.widgets.layout import Updating, button, column, grid, hint, reveal, row
+from nbcnnviz.explorer.widgets.charts import LineChart, depth_colours
+from nbcnnviz.explorer.widgets.layout import Updating, button, column, grid, hint, reveal, row, set_traits
 from nbcnnviz.inside.statistics import HEALTHY
 from nbcnnviz.render import Scale, coloured
 from nbcnnviz.render.kernels import kernel_grid, with_faults

@@ -136,7 +136,7 @@ class Ascent:
             view = View.draw(now, self.generator).of(seen, self.colours.grey)
             trace = self._trace(view, step, self._bfloat16 and step >= FULL)
             scores = scores_of_target(self.objective, trace).float()
-            with dead_relu_gradient([scores]) if step < now.wake else nullcontext():
+            with dead_relu_gradient([scores]) if step < now.redirected_relu else nullcontext():
                 gradient = torch.autograd.grad(scores.sum(), trace.input)[0].float()
             contribution = None
             if now.clip_contribution:

@@ -26,7 +26,17 @@ LARGEST = 448
 """The longer side of a dream, in pixels, unless told otherwise."""
 
 
-@recipe("Dream", takes="picture", learning_rate=0.03, jitter=32, scale=0, rotate=0, jitter_after=0, wake=0)
+@recipe(
+    "Dream",
+    takes="picture",
+    total=lambda options: options["steps"] * options["octaves"],
+    learning_rate=0.03,
+    jitter=32,
+    scale=0,
+    rotate=0,
+    jitter_after=0,
+    redirected_relu=0,
+)
 def dream(
     net: Network,
     image: Any = "chelsea",
@@ -34,8 +44,10 @@ def dream(
     *,
     octaves: int = option(4, low=1, help="How many sizes, each the picture larger than the last."),
     octave_scale: float = option(1.4, low=1, help="The factor between two sizes."),
-    steps: int = 10,
-    size: Size = None,
+    steps: int = option(10, low=0, help="How many steps at each octave.", main=True),
+    size: Size = option(
+        None, help="Height and width, or one number for both. Default: the picture's own, at most 448.", kind="size"
+    ),
     seed: int = 0,
     controls: Controls | None = None,
     schedule: Schedule | None = None,
@@ -72,7 +84,7 @@ def dream(
     picture = picture_of(net, colours, image, size or _own_size(image))
     _check(octaves, octave_scale)
     controls = recipes()["dream"].resolve(controls, settings)
-    arguments = {"octaves": octaves, "octave_scale": octave_scale, "size": tuple(picture.shape[2:])}
+    arguments = {"octaves": octaves, "octave_scale": octave_scale, "size": size}
     subject = Words(f"{named(image)}, {goal!r}")
 
     def octave(start: Tensor, number: int) -> Ascent:

@@ -77,25 +77,37 @@ class Fooled(Frame):
 
 
 @recipe(
-    "Fooling image", takes="picture", learning_rate=0.1, jitter=0, scale=0, rotate=0, jitter_after=0, wake=0
+    "Fooling image", takes="picture", raises="", learning_rate=0.1, jitter=0, scale=0, rotate=0, jitter_after=0, redirected_relu=0
 )  # fmt: skip
 def fool(
     net: Network,
     image: Any = "chelsea",
-    to: int | str | None = None,
-    *,
-    how: str = option("ascent", choices=("ascent", "fgsm", "pgd"), help="How the picture is changed."),
-    at: str = option("network", choices=("network", "photograph"), help="Whose size the changed picture has."),
-    bound: float = option(
-        4.0, low=0, help="The most that a pixel may change, under fgsm and pgd.", unit="levels of 255"
+    to: int | str | None = option(
+        None, kind="class", label="Turn into", main=True, help="The class that the picture is to be taken for."
     ),
-    start: Any = None,
-    steps: int = 40,
+    *,
+    how: str = option(
+        "ascent", choices=("ascent", "fgsm", "pgd"), label="Method",
+        help="How the picture is changed: by normalised ascent, one step of the bound (FGSM), or many within it (PGD).",
+        implies={"fgsm": {"steps": 1}, "pgd": {"learning_rate": 0.5}},
+    ),
+    at: str = option(
+        "network", choices=("network", "photograph"), label="Size of the", help="Whose size the changed picture has."
+    ),
+    bound: float = option(
+        4.0, low=0, high=255, help="The most that a pixel may change, under fgsm and pgd.", unit="levels of 255",
+        when={"how": ("fgsm", "pgd")},
+    ),
+    start: Any = option(None, help="How far the picture has come already: a frame of an earlier run."),
+    steps: int = option(
+        40, low=0, help="The most that are taken: it ends as soon as the class is predicted.", main=True,
+        when={"how": ("ascent", "pgd")},
+    ),
     seed: int = 0,
     controls: Controls | None = None,
     schedule: Schedule | None = None,
     **settings: Any,
-) -> Generator[Fooled, None, None]:
+) -> Generator[Fooled, None, None]:  # fmt: skip
     """Change a picture until the network predicts another class.
 
     Parameters
@@ -151,7 +163,7 @@ def fool(
     if how == "fgsm":
         steps, settings = min(steps, 1), {"learning_rate": bound} | settings
     elif how == "pgd" and controls is None:
-        settings = {"learning_rate": 0.5} | settings
+        settings = dict(recipes()["fool"].options["how"].implies[how]) | settings
     level = (colours.high - colours.low).abs() / 255
     within = (colours.low.expand_as(picture), colours.high.expand_as(picture))
     if how != "ascent":
@@ -162,8 +174,8 @@ def fool(
     arguments: dict[str, Any] = {
         "to": name if net.classes.count(name) == 1 else wanted,
         "how": how,
-        "at": at if at != "network" else None,
-        "bound": bound if how != "ascent" else None,
+        "at": at,
+        "bound": bound,
     }
     if start is not None:
         arguments["start"] = named(start)

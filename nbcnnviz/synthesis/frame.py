@@ -41,7 +41,7 @@ class Provenance:
     arguments : dict
         What else the recipe was called with.
     defaults : dict
-        The recipe's own numbers for the controls.
+        The recipe's own for all that it takes: what is the same is not written in the code.
     settings : dict
         The controls as they were at the start.
     changes : tuple
@@ -59,9 +59,9 @@ class Provenance:
     network: str
     subject: str
     seed: int
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     changes: tuple[tuple[int, Mapping[str, Any]], ...] = ()
     origin: tuple[Provenance, int] | None = None
     rounded: bool = False
@@ -77,9 +77,8 @@ class Provenance:
         if self.origin is not None:
             earlier, step = self.origin
             lines = [*earlier._lines(), f"frame = {earlier.found(step)}"]
-        usual = asdict(Controls().copy(**self.defaults))
-        given = {n: v for n, v in self.arguments.items() if v is not None and v is not False}
-        given |= {"seed": self.seed} | {n: v for n, v in self.settings.items() if v != usual[n]}
+        usual = {"seed": 0} | asdict(Controls()) | dict(self.defaults)
+        given = {n: v for n, v in (self.arguments | {"seed": self.seed} | self.settings).items() if v != usual.get(n)}
         if self.changes:
             given["schedule"] = dict(self.changes)
         options = "".join(f", {name}={value!r}" for name, value in given.items())

@@ -46,6 +46,11 @@ class FrameBuffer:
         return (self[at] for at in range(len(self)))
 
     @property
+    def size(self) -> int:
+        """Bytes of the pictures kept."""
+        return sum(kept.pictures.numel() for kept in self._kept)
+
+    @property
     def steps(self) -> list[int]:
         """The step of each frame."""
         return [kept.step for kept in self._kept]
@@ -56,7 +61,7 @@ class FrameBuffer:
             self._kept.pop()  # it was kept for being the last
         pictures = frame.eight_bits.to("cpu")
         self._kept.append(_Kept(step, replace(frame, input=frame.input.new_empty(0)), pictures))
-        while len(self._kept) > 3 and sum(kept.pictures.numel() for kept in self._kept) > self._budget:
+        while len(self._kept) > 3 and self.size > self._budget:
             self._every *= 2
             first, *others, last = self._kept
             self._kept = [first, *(kept for kept in others if kept.step % self._every == 0), last]

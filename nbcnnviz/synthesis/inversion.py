@@ -14,7 +14,7 @@ from nbcnnviz.synthesis.recipe import Size, Words, begin, named, one_picture, pi
 
 
 @recipe(
-    "Inversion", takes="picture", learning_rate=0.05, tv=1e-6, jitter=0, scale=0, rotate=0, jitter_after=0, wake=0
+    "Inversion", takes="picture", raises="layer", learning_rate=0.05, tv=1e-6, jitter=0, scale=0, rotate=0, jitter_after=0, redirected_relu=0
 )  # fmt: skip
 def invert(
     net: Network,

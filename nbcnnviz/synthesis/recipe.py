@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
+from operator import itemgetter
 from typing import Any, Literal, Union
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from nbcnnviz.core.errors import ImageError, NameTakenError, UnknownOptionError
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.options import Option, declared, option, plain_signature, same_function
+from nbcnnviz.core.options import Option, declared, in_force, option, plain_signature, same_function
 from nbcnnviz.core.targets import as_target
 from nbcnnviz.synthesis.ascent import Ascent, Frames, Schedule
 from nbcnnviz.synthesis.controls import CONTROLS, Controls
@@ -42,6 +43,9 @@ class Recipe:
         What it is called in a menu.
     takes
         What it works on besides the network: an ``"objective"`` or a ``"picture"``.
+    raises
+        What it is asked to raise: a ``"target"``, of which there may be several side by side where it takes an objective;
+        what the picture does at a ``"layer"``; or ``""``, where its options say it all.
     doc
         What it does, with the source.
     run
@@ -52,16 +56,20 @@ class Recipe:
         The numbers it starts from, as `Controls` has them.
     options
         All that ``run`` takes by name, with default, range and help: its own options, and the controls.
+    total
+        How many steps there are in all, by the values of the options.
     """
 
     name: str
     title: str
     takes: Literal["objective", "picture"]
+    raises: Literal["target", "layer", ""]
     doc: str
     run: Callable[..., Frames]
     steps: int
     defaults: dict[str, Any]
     options: dict[str, Option] = field(default_factory=dict)
+    total: Callable[[Mapping[str, Any]], int] = itemgetter("steps")
 
     def controls(self, **changes: Any) -> Controls:
         """Controls with the recipe's numbers, but for ``changes``: hand them to ``run`` and move them as it goes on."""
@@ -85,27 +93,33 @@ _RECIPES: dict[str, Recipe] = {}
 
 
 RUN: dict[str, Option] = {
-    "steps": option(256, low=0, help="How many steps; there is one frame more."),
-    "size": option(None, help="Height and width, or one number for both. Default: what the network is made for."),
-    "seed": option(0, help="Of every random number."),
-    "start": option(None, help="A picture to start from, 'noise', or 'mean' for the mean colour."),
+    "steps": option(256, low=0, help="How many steps; there is one frame more.", main=True),
+    "size": option(
+        None, help="Height and width, or one number for both. Default: what the network is made for.", kind="size"
+    ),
+    "seed": option(0, low=0, help="Of every random number: the same seed makes the same picture."),
+    "start": option(None, help="A picture to start from, 'noise', or 'mean' for the mean colour.", kind="picture"),
     "pictures": option(1, low=1, help="How many, of one objective."),
     "parameterization": option("fourier", choices=tuple(PARAMETERIZATIONS), help="What the picture is made of."),
     "optimiser": option("adam", choices=tuple(OPTIMISERS), help="How a gradient becomes a step."),
-    "clip": option(False, help="Whether pixels are kept between black and white."),
+    "clip": option(
+        False, help="Whether pixels are kept between black and white.", label="Keep between black and white"
+    ),
     "precision": option("float32", choices=PRECISIONS, help="What the network computes in; 'auto' measures."),
-    "mixed": option(False, help="An older way to say precision='bfloat16'."),
 }
 """What most recipes take besides the controls; what a recipe's own signature says of a default goes before."""
 
-_APART = ("controls", "schedule", "canvas")
+_APART = ("controls", "schedule", "canvas", "mixed")
+"""What is no option of a recipe: how it is driven, and older names."""
 
 
 def recipe(
     title: str,
     *,
     takes: Literal["objective", "picture"] = "objective",
+    raises: Literal["target", "layer", ""] = "target",
     own: Mapping[str, Any] | None = None,
+    total: Callable[[Mapping[str, Any]], int] = itemgetter("steps"),
     replace: bool = False,
     **defaults: Any,
 ) -> Callable[[Callable[..., Frames]], Any]:
@@ -113,7 +127,7 @@ def recipe(
 
     Parameters
     ----------
-    title, takes, defaults
+    title, takes, raises, total, defaults
         See `Recipe`.
     own
         The recipe's defaults for what `begin` takes and its signature does not name.
@@ -134,22 +148,23 @@ def recipe(
                 "or say @recipe(..., replace=True)."
             )
         options = _options_of(made, own or {}, defaults)
-        filled = {
-            n: options[n].default
-            for n, p in inspect.signature(made).parameters.items()
-            if isinstance(p.default, Option)
-        }
+        parameters = inspect.signature(made).parameters
+        filled = {n: options[n].default for n, p in parameters.items() if isinstance(p.default, Option)}
         # Tensors made in inference mode could have no gradient later.
         inner = torch.inference_mode(False)(made)
 
         @functools.wraps(made)
         def run(*args: Any, **given: Any) -> Frames:
             given |= {n: options[n].check(given[n]) for n in filled if n in given}
-            return inner(*args, **(filled | dict(own or {}) | given))
+            by_place = [*parameters][: len(args)]
+            usual = {n: value for n, value in filled.items() if n not in by_place}
+            return inner(*args, **(usual | dict(own or {}) | given))
 
         run.__signature__ = plain_signature(made)  # type: ignore[attr-defined]
         steps = options["steps"].default
-        _RECIPES[name] = Recipe(name, title, takes, inspect.getdoc(made) or "", run, steps, defaults, options)
+        _RECIPES[name] = Recipe(
+            name, title, takes, raises, inspect.getdoc(made) or "", run, steps, defaults, options, total
+        )
         return run
 
     return enter
@@ -158,7 +173,8 @@ def recipe(
 def _options_of(made: Callable[..., Frames], own: Mapping[str, Any], defaults: dict[str, Any]) -> dict[str, Option]:
     """The options of a recipe: those of its signature, those it hands on, and the controls."""
     parameters = inspect.signature(made).parameters
-    found = {name: o for name, o in declared(made).items() if name not in _APART}
+    by_place = {n: changed(p.default, name=n) for n, p in parameters.items() if isinstance(p.default, Option)}
+    found = {name: o for name, o in (by_place | declared(made)).items() if name not in _APART}
     for name, own_option in found.items():
         if name in RUN and not isinstance(parameters[name].default, Option):
             found[name] = changed(RUN[name], name=name, default=own_option.default)
@@ -236,8 +252,8 @@ def begin(
             "clip": clip,
             "precision": precision,
             "pictures": pictures,
+            "size": size,
         }
-        arguments = {n: v for n, v in arguments.items() if v != _USUAL[n]} | {"size": size}
         arguments["start"] = start if start is None or isinstance(start, str) else named(start)
     origin = start if origin is None else origin
     return Ascent(
@@ -254,7 +270,7 @@ def begin(
             subject or repr(goal),
             seed,
             {"steps": steps} | arguments,
-            found.defaults,
+            in_force(found.options, {n: arguments[n] for n, o in found.options.items() if o.implies}),
             origin=(origin.provenance, origin.step) if isinstance(origin, Frame) else None,
         ),
         _whole("steps", steps, 0),
@@ -263,9 +279,6 @@ def begin(
         precision,
         loading,
     )
-
-
-_USUAL = {n: p.default for n, p in inspect.signature(begin).parameters.items()}
 
 
 class Words(str):

@@ -25,7 +25,7 @@ from tests.benchmarks.table import Row, at_least, at_most, ms
 from tests.benchmarks.timing import interleaved
 
 CLASSES = ("daisy", "espresso", "tabby")
-STILL = {"jitter": 0, "scale": 0, "rotate": 0, "jitter_after": 0, "wake": 0}
+STILL = {"jitter": 0, "scale": 0, "rotate": 0, "jitter_after": 0, "redirected_relu": 0}
 FOREVER = 10**9
 
 

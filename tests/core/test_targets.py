@@ -245,7 +245,7 @@ def test_one_class_a_picture_works_wherever_a_class_does(trace: nv.Trace, classe
     found = nv.attribute(trace, method="gradient", target=classes)
     assert torch.equal(found.values, torch.stack(each))
     assert found.caption == "Bee (1), ant (0), eel (4)"
-    frame = next(nv.synthesize(trace.network, classes, jitter=0, scale=0, rotate=0, jitter_after=0, wake=0))
+    frame = next(nv.synthesize(trace.network, classes, jitter=0, scale=0, rotate=0, jitter_after=0, redirected_relu=0))
     scores = trace.network.trace(frame.input).scores
     assert frame.scores == pytest.approx([scores[i, c].item() for i, c in enumerate((1, 0, 4))], rel=1e-4)
 

@@ -22,7 +22,7 @@ from nbcnnviz.synthesis.regularizers import blurred, edited, total_variation
 from tests.toys import Stateful, classic
 from tests.untouched import photograph
 
-STILL = {"jitter": 0, "scale": 0, "rotate": 0, "jitter_after": 0, "wake": 0}
+STILL = {"jitter": 0, "scale": 0, "rotate": 0, "jitter_after": 0, "redirected_relu": 0}
 
 
 class Linear(nn.Module):
@@ -320,7 +320,7 @@ class Asleep(nn.Module):
 @pytest.mark.parametrize("target", [nv.Unit("relu", 1), nv.Channel("relu", 1), 1])
 def test_a_dead_unit_is_woken_and_its_picture_does_not_stay_grey(target: object) -> None:
     net = nv.Network(Asleep(), size=32)
-    *_, grey = s.feature_visualization(net, target, steps=40, wake=0)
+    *_, grey = s.feature_visualization(net, target, steps=40, redirected_relu=0)
     *_, awake = s.feature_visualization(net, target, steps=40)
     assert grey.score == 0
     assert np.asarray(grey.image).std() < 5
@@ -360,7 +360,13 @@ def test_a_channel_beyond_its_saturation_is_not_raised_for_nothing() -> None:
     module = nn.Sequential(nn.Conv2d(3, 1, 1, bias=False), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     nn.init.ones_(module[0].weight)
     net = nv.Network(module, size=8)
-    options = {"parameterization": "pixels", "optimiser": "ascent", "learning_rate": 100, **STILL, "wake": 16}
+    options = {
+        "parameterization": "pixels",
+        "optimiser": "ascent",
+        "learning_rate": 100,
+        **STILL,
+        "redirected_relu": 16,
+    }
     start = torch.full((1, 3, 8, 8), 3.0)
     *_, up = s.synthesize(net, 0, start=start, steps=16, **options)
     assert torch.equal(up.input, start)

@@ -9,6 +9,7 @@ import pytest
 
 import nbcnnviz as nv
 from nbcnnviz import synthesis as s
+from nbcnnviz.core.options import in_force
 from nbcnnviz.synthesis.recipe import _RECIPES, recipe
 from tests.toys import classic
 
@@ -29,7 +30,7 @@ def test_a_recipe_tells_what_it_takes_with_its_own_defaults(name: str) -> None:
         assert option.help, option
         assert option.check(option.default) == option.default
     named = {n for n, p in inspect.signature(known.run).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    assert named - {"controls", "schedule", "canvas"} <= set(known.options)
+    assert named - {"controls", "schedule", "canvas", "mixed"} <= set(known.options)
     shown = [p.default for p in inspect.signature(known.run).parameters.values()]
     assert not any(isinstance(default, nv.Option) for default in shown)
 
@@ -85,3 +86,34 @@ def test_a_recipes_name_that_is_taken_is_refused(monkeypatch) -> None:
             """A recipe of one's own."""
 
         assert nv.recipes()["mine"].steps == steps
+
+
+def test_the_old_name_of_a_control_is_understood_with_a_warning(net: nv.Network) -> None:
+    with pytest.warns(DeprecationWarning, match="wake is now redirected_relu"):
+        controls = s.Controls(wake=3)
+    assert controls.redirected_relu == 3
+    with pytest.warns(DeprecationWarning):
+        assert controls.wake == 3
+    with pytest.warns(DeprecationWarning):
+        controls.wake = 4
+    assert controls == s.Controls(redirected_relu=4)
+    with pytest.warns(DeprecationWarning):
+        frame = next(nv.synthesize(net, 1, wake=0))
+    assert frame.provenance.settings["redirected_relu"] == 0
+    with pytest.raises(AttributeError):
+        _ = controls.nothing
+
+
+def test_a_choice_implies_defaults_and_says_what_makes_no_difference() -> None:
+    options = nv.recipes()["fool"].options
+    assert in_force(options, {})["learning_rate"] == 0.1
+    assert in_force(options, {"how": "pgd"})["learning_rate"] == 0.5
+    assert in_force(options, {"how": "pgd", "learning_rate": 0.2})["learning_rate"] == 0.2
+    assert in_force(options, {"how": "fgsm"})["steps"] == 1
+    assert options["bound"].counts({"how": "pgd"})
+    assert not options["bound"].counts({"how": "ascent"})
+
+
+def test_the_class_of_a_fooling_image_is_given_by_place_or_by_name(net: nv.Network) -> None:
+    by_place, by_name = next(nv.fool(net, "coffee", 3, steps=1)), next(nv.fool(net, "coffee", to=3, steps=1))
+    assert by_place.to == by_name.to == 3

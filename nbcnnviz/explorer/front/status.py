@@ -65,15 +65,17 @@ class StatusLine(Front):
                 self.running, self.paused = True, task.state == "paused"
             self.pausable = busy and task.total > 1
 
-    def tell(self, status: str, step: int = 0, steps: int = 0) -> None:
-        """Say that something runs; ``steps`` 0 where its end is not known."""
+    def tell(self, status: str, step: int = 0, steps: int = 0, pausable: bool = False, paused: bool = False) -> None:
+        """Say that something runs, or is paused; ``steps`` 0 where its end is not known."""
         with self.hold_sync():
             self.status, self.step, self.steps, self.running = status, step, steps, True
+            self.pausable, self.paused = pausable, paused
 
     def finish(self, status: str = "") -> None:
         """Say that nothing runs any more."""
         with self.hold_sync():
             self.status, self.step, self.steps, self.running = status, 1, 1, False
+            self.pausable = self.paused = False
 
 
 def progress(task: Task) -> str:

@@ -12,6 +12,7 @@ import ipywidgets as w
 import numpy as np
 
 from nbcnnviz.explorer.front import receive_while_busy
+from nbcnnviz.explorer.widgets.layout import set_traits
 from nbcnnviz.render.plots import GREY, ORANGE, RED, TOP, Floats, Plot, Ruler, short
 
 _NARROWEST = 2.2  # pixels of a column on the screen; where there is less room, the chart is scrolled
@@ -286,13 +287,6 @@ def _legend(names: Sequence[str], colours: Sequence[str]) -> str:
 def _closed(lines: Floats, low: float) -> Floats:
     """Lines with a point by itself at the end, which is not drawn: bqplot wants the last one to be a number."""
     return np.hstack([lines, np.full((len(lines), 2), (np.nan, low))])
-
-
-def set_traits(widget: Any, **traits: Any) -> None:
-    """Set traits, with no message where nothing changes."""
-    for name, value in traits.items():
-        if not np.array_equal(getattr(widget, name), value):
-            setattr(widget, name, value)
 
 
 def _label(axis: Any, labels: Mapping[float, str]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets as w
+import numpy as np
 
 _INITIAL = {"description_width": "initial"}
 
@@ -153,6 +154,13 @@ def reveal(widget: w.DOMWidget, shown: bool) -> None:
     display = None if shown else "none"
     if widget.layout.display != display:
         widget.layout.display = display
+
+
+def set_traits(widget: Any, **traits: Any) -> None:
+    """Set traits, with no message where nothing changes."""
+    for name, value in traits.items():
+        if not np.array_equal(getattr(widget, name), value):
+            setattr(widget, name, value)
 
 
 def show_only(parts: Sequence[w.DOMWidget], shown: Sequence[w.DOMWidget]) -> None:

@@ -12,10 +12,11 @@ from nbcnnviz.explorer.widgets.charts import LineChart
 from nbcnnviz.explorer.widgets.layout import row, toggles
 
 _CLASSES = 5
+_HEIGHT = 140
 _KINDS = {
     "Probability": "The probabilities of the most likely classes",
-    "Gradient": "The norm of the score's gradient with respect to the network's view",
-    "Penalties": "The regularisers that are switched on, weighted",
+    "Gradient": "How strong the gradient is that moves the picture: its norm, at what the network sees of it",
+    "Penalties": "What the regularizers that are switched on (L2, total variation) take off the score",
 }
 
 
@@ -23,7 +24,7 @@ class Curves:
     """Two charts, of which the lower shows what the reader turns to."""
 
     def __init__(self) -> None:
-        self._score, self._other = LineChart(legend=True), LineChart(legend=True)
+        self._score, self._other = LineChart(_HEIGHT, legend=True), LineChart(_HEIGHT, legend=True)
         self.kind = toggles(_KINDS, "96px")
         self._again: Callable[[], None] = lambda: None
         self.kind.observe(lambda _: self._again(), "value")
@@ -71,7 +72,7 @@ class Curves:
             names = [*dict.fromkeys(name for found in record.penalties for name in found)]
             words = {"l2": "L2", "tv": "total variation"}
             values = [[found.get(name, np.nan) for found in record.penalties] for name in names]
-            absent = "No regulariser is switched on."
+            absent = "No regularizer is switched on."
             self._other.draw(steps, values, names=[words.get(name, name) for name in names], absent=absent)
         else:
             absent = "The forward pass ends at the layer asked for: there are no probabilities."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from nbcnnviz.core.errors import ExportError
 from nbcnnviz.explorer.panels.synthesize.run import Run, Specification
 from nbcnnviz.session.code import network_code, picture_code
-from nbcnnviz.synthesis import Frame, FrameBuffer, save_film, to_array
+from nbcnnviz.synthesis import Frame, FrameBuffer, save_film
 
 LONGEST = 150
 """Frames of a film; of a longer run every second or third ... is taken."""
@@ -45,15 +46,22 @@ def write(path: Path, reel: FrameBuffer, at: int, code: str) -> None:
 
 def write_array(path: Path, reel: FrameBuffer, code: str) -> None:
     """``frames`` (T, H, W, 3) uint8, with ``steps``, ``scores`` (T, N), ``gradient_norms`` and the ``code``."""
-    frames = list(reel)
-    np.savez_compressed(
-        path,
-        frames=to_array(frames),
-        steps=np.array(reel.steps),
-        scores=np.array([frame.scores for frame in frames]),
-        gradient_norms=np.array([frame.gradient_norm for frame in frames]),
-        code=np.array(code),
-    )
+    scores: list[tuple[float, ...]] = []
+    gradients: list[float] = []
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with archive.open("frames.npy", "w", force_zip64=True) as file:  # one after the other: they are many
+            for frame in reel:
+                picture = frame.array
+                if not scores:
+                    header = {"descr": "|u1", "fortran_order": False, "shape": (len(reel), *picture.shape)}
+                    np.lib.format.write_array_header_1_0(file, header)
+                file.write(np.ascontiguousarray(picture).tobytes())
+                scores.append(frame.scores)
+                gradients.append(frame.gradient_norm)
+        numbers = {"steps": reel.steps, "scores": scores, "gradient_norms": gradients, "code": code}
+        for name, values in numbers.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, np.asanyarray(values), allow_pickle=False)
 
 
 def content(name: str, reel: FrameBuffer, at: int, code: str) -> bytes:

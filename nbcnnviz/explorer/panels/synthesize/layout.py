@@ -2,99 +2,80 @@
 
 from __future__ import annotations
 
-from functools import partial
 from html import escape
 from typing import TYPE_CHECKING
 
 import ipywidgets as w
 
 from nbcnnviz.explorer.front import StatusLine
-from nbcnnviz.explorer.panels.panel import Act
-from nbcnnviz.explorer.panels.synthesize.dials import Dials
 from nbcnnviz.explorer.panels.synthesize.screen import Screen
 from nbcnnviz.explorer.panels.synthesize.setup import Setup
+from nbcnnviz.explorer.widgets.layout import button, menu, panel, row, set_traits
 
 if TYPE_CHECKING:
     from nbcnnviz.explorer.panels.synthesize.panel import SynthesizePanel
 
-_ENDINGS = (
-    ("png", "PNG", "The frame on the slider, as a picture"),
-    ("gif", "GIF", "The run, as a film"),
-    ("webp", "WebP", "The run, as a film, smaller and in better colours"),
-    ("mp4", "MP4", "The run, as a film; needs an encoder: pip install imageio-ffmpeg"),
-    ("npz", "Array", "The frames and their numbers, for numpy.load"),
-    ("py", "Code", "The Python that makes the frame on the slider again"),
-)
+_ENDINGS = {
+    "png": "Picture (PNG)",
+    "gif": "Film (GIF)",
+    "webp": "Film (WebP)",
+    "mp4": "Film (MP4)",
+    "npz": "Array (NumPy)",
+    "py": "Code (Python)",
+}
 
 
 class Layout:
     """The panel's buttons, the slider of frames, and the widget with everything in its place."""
 
-    def __init__(self, panel: SynthesizePanel, setup: Setup, dials: Dials, screen: Screen) -> None:
-        self.play = _button("Start", "play", "Start a run", panel.play_or_pause, "primary")
-        self.step = _button("Step", "step-forward", "Take one step, then pause", panel.step)
-        self.stop = _button("Stop", "stop", "End the run; its frames stay", panel.stop)
-        self.from_here = _button(
+    def __init__(self, owner: SynthesizePanel, setup: Setup, screen: Screen) -> None:
+        self.begin = button("Start", "play", "Start a run of what is asked for", owner.start)
+        self.begin.button_style = "primary"
+        self.step = button("Step", "step-forward", "Take one step, then pause", owner.step)
+        self.from_here = button(
             "Go on from here", "history", "Start a run from the frame on the slider, with the settings as they are now",
-            lambda: panel.restart(), width="148px",
+            owner.restart,
         )  # fmt: skip
         self.frames = w.SelectionSlider(
             options=[("none", 0)], description="Frame", tooltip="The frames kept of the run", disabled=True,
-            style={"description_width": "44px"}, layout=w.Layout(flex="1 1 220px", width="auto", min_width="0"),
+            style={"description_width": "initial"}, layout=w.Layout(flex="1 1 200px", width="auto", min_width="0"),
         )  # fmt: skip
-        self.saves = {
-            ending: _button(title, "", tooltip, partial(panel.write, ending), width="64px")
-            for ending, title, tooltip in _ENDINGS
-        }
+        tooltip = "The frame on the slider, the run as a film (MP4 needs imageio-ffmpeg), its frames, or the code of it"
+        self.format = menu("", tooltip, [(title, ending) for ending, title in _ENDINGS.items()], "png", basis=130)
+        self.format.layout.max_width = "200px"
+        self.save = button(
+            "Save", "download", "Write the file, and download it", lambda: owner.write(self.format.value)
+        )
         self.code = w.HTML(layout=w.Layout(margin="0", min_width="0"))
         self.status = StatusLine(label="Synthesis")
-        more = w.Accordion([w.VBox([dials.others, setup.others])], titles=["More settings"])
-        self.widget = w.VBox(
-            [
-                setup.main,
-                setup.aims,
-                dials.first,
-                _line(self.play, self.step, self.stop, self.frames, self.from_here),
-                self.status,
-                screen.widget,
-                more,
-                _line(w.Label("Save", layout=w.Layout(width="36px")), *self.saves.values()),
-                self.code,
-            ],
-            layout=w.Layout(min_width="0", grid_gap="6px"),
+        more = w.Accordion([w.VBox([setup.fixed.widget, setup.live.widget])], titles=["Settings"])
+        self.widget = panel(
+            row(setup.recipe, setup.main.widget, self.begin, self.step),
+            setup.aims,
+            self.status,
+            screen.widget,
+            row(self.frames, self.from_here, self.format, self.save),
+            self.code,
+            more,
         )
         self.widget.add_class("nbcnnviz")
 
-    def follow(self, *, live: bool, going: bool, kept: bool, same: bool) -> None:
-        """Offer what can be done with a run that is ``live`` or not, with frames ``kept``, of the ``same`` network."""
-        name, icon, tooltip = (
-            ("Pause", "pause", "Pause after this step")
-            if going
-            else ("Resume" if live else "Start", "play", "Go on" if live else "Start a run")
-        )
-        self.play.description, self.play.icon, self.play.tooltip = name, icon, tooltip
-        self.stop.disabled = not live
-        self.from_here.disabled = going or not kept or not same
-        self.frames.disabled = going or not kept
-        for button in self.saves.values():
-            button.disabled = not kept
+    def follow(self, *, live: bool, going: bool, kept: int, same: bool) -> None:
+        """Offer what can be done with a run that is ``live`` or not, with bytes ``kept``, of the ``same`` network."""
+        set_traits(self.begin, disabled=live)
+        set_traits(self.from_here, disabled=going or not kept or not same)
+        set_traits(self.frames, disabled=going or not kept)
+        for control in (self.save, self.format):
+            set_traits(control, disabled=not kept)
+        if not going:
+            size = f", up to {kept / 1e6:.0f} MB" if kept >= 5e5 else ""
+            endings = [(title + size if ending == "npz" else title, ending) for ending, title in _ENDINGS.items()]
+            if list(self.format.options) != endings:
+                chosen = self.format.value
+                with self.format.hold_sync():
+                    self.format.options, self.format.value = endings, chosen
 
     def show_code(self, code: str) -> None:
         """Show lines of Python, or none."""
         style = "overflow:auto; margin:0; line-height:1.4"
-        self.code.value = f"<pre style='{style}'>{escape(code)}</pre>" if code else ""
-
-
-def _button(name: str, icon: str, tooltip: str, act: Act, style: str = "", width: str = "84px") -> w.Button:
-    button = w.Button(
-        description=name, icon=icon, tooltip=tooltip, button_style=style,
-        layout=w.Layout(width=width, flex="0 0 auto", margin="0"),
-    )  # fmt: skip
-    button.on_click(lambda _: act())
-    return button
-
-
-def _line(*widgets: w.Widget) -> w.HBox:
-    return w.HBox(
-        widgets, layout=w.Layout(flex_flow="row wrap", align_items="center", grid_gap="4px 6px", min_width="0")
-    )
+        set_traits(self.code, value=f"<pre style='{style}'>{escape(code)}</pre>" if code else "")

@@ -11,22 +11,27 @@ from typing import Any
 
 from nbcnnviz.core.errors import ExportError, MethodNotApplicableError, NbcnnvizError
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.explorer.front.status import duration
 from nbcnnviz.explorer.panels.panel import Act, Panel
 from nbcnnviz.explorer.panels.synthesize import files
-from nbcnnviz.explorer.panels.synthesize.dials import Dials
+from nbcnnviz.explorer.panels.synthesize.cost import Cost
 from nbcnnviz.explorer.panels.synthesize.layout import Layout
 from nbcnnviz.explorer.panels.synthesize.question import Subject
 from nbcnnviz.explorer.panels.synthesize.run import Run, RunFrame, Specification
 from nbcnnviz.explorer.panels.synthesize.screen import Screen
 from nbcnnviz.explorer.panels.synthesize.setup import Setup
+from nbcnnviz.explorer.widgets.layout import Updating
 from nbcnnviz.session import Selection, Snapshot, Task, Tasks
 from nbcnnviz.session.code import network_code
 from nbcnnviz.session.messages import sentence
-from nbcnnviz.synthesis import Controls, Fooled
+from nbcnnviz.synthesis import Fooled
 
 DRAWING = 0.09
 """The share of a run's time that drawing it may take."""
+
+_PROMISE = (
+    "Press Start: {0} makes a picture here, step by step. Beside it its score and probabilities are drawn; it can be "
+    "paused, steered by the settings below as it grows, turned back to any step, and saved as a picture or a film."
+)
 
 
 class SynthesizePanel(Panel):
@@ -54,18 +59,18 @@ class SynthesizePanel(Panel):
         self._writing: Task | None = None
         self._refused: BaseException | None = None
         self._lock = threading.RLock()
-        self._setting = threading.local()
+        self._updating = Updating()
         self._at_frame: int | None = None  # the place in the reel that the reader turned back to; None for the newest
-        self._dials = Dials(self._moved)
-        self._setup = Setup(self._follow, self._retune)
+        self._cost = Cost()
+        self._setup = Setup(self._follow, self._moved)
         self._screen = Screen()
         self._screen.pictures.on("choose", self._picture_chosen)
-        self._layout = Layout(self, self._setup, self._dials, self._screen)
+        self._layout = Layout(self, self._setup, self._screen)
         self.widget, self._status = self._layout.widget, self._layout.status
         self._status.on("stop", lambda _: self.stop())
+        self._status.on("pause", lambda _: self.resume() if self._status.paused else self.pause())
         self._status.on_visible(self._visible_again)
         self._layout.frames.observe(self._frame_chosen, "value")
-        self._retune()
         self._follow()
 
     def use(self, tasks: Tasks) -> None:
@@ -86,13 +91,18 @@ class SynthesizePanel(Panel):
         else:
             yield RunFrame(run.reel.steps[at], (run.newest or run.reel[-1]).steps, run.reel[at])
 
+    def answered(self, trace: Trace) -> None:
+        """Find out how long a step takes with this network, for the time to be told before a run starts."""
+        if self._status.visible and (self.run is None or not self.run.going) and self._cost.measure(trace):
+            self._follow()
+
     def show(self, frame: RunFrame | None) -> None:
         """Say what the selection offers now, and show a frame that was looked at."""
         with self._lock:
             run = self.run
             if frame is not None and run is not None and not run.going:
                 self._screen.draw(frame, run)
-                self._status.finish(self._standing(run))
+                self._stand(run)
             self._follow()
 
     def save(self, path: str | PathLike[str], code: str = "") -> None:
@@ -184,16 +194,6 @@ class SynthesizePanel(Panel):
             raise TimeoutError(f"The run was still going on after {timeout} s.")
         return self
 
-    def play_or_pause(self) -> None:
-        """Start a run, or pause or resume the one there is."""
-        run = self.run
-        if run is None or not run.live:
-            self.start()
-        elif run.going:
-            self.pause()
-        else:
-            self.resume()
-
     def write(self, ending: str) -> None:
         """Write a file, as a task, and hand it to the reader's browser."""
         run = self.run
@@ -256,7 +256,7 @@ class SynthesizePanel(Panel):
                 image, source = made.image, made.source
         return Specification(
             setup.chosen, s.network, image, source, question.objective, question.words, question.titles,
-            Controls().copy(**self._dials.values), setup.options(s.network, image), question.filters, start,
+            setup.settings(), setup.options(s.network, image), question.filters, start,
         )  # fmt: skip
 
     def _go(self, how: Callable[[Task], None]) -> None:
@@ -275,8 +275,8 @@ class SynthesizePanel(Panel):
                 return
             self._screen.draw(frame, run)
             if run.going and self._screen.chart(frame, run):
-                self._status.tell(_progress(run, frame), frame.step, frame.steps)
-            if self._layout.saves["png"].disabled:
+                self._status.tell(run.progress(frame), frame.step, frame.steps, pausable=True)
+            if self._layout.save.disabled:
                 self._follow()  # now there is something to be saved
 
     def _visible_again(self) -> None:
@@ -295,8 +295,11 @@ class SynthesizePanel(Panel):
                     self._catch_up(run)
                 except Exception as error:
                     self._refuse(error)
-                busy = self._writing is not None and self._writing.live
-                (self._status.tell if busy else self._status.finish)(task.status if busy else self._standing(run))
+                if self._writing is not None and self._writing.live:
+                    self._status.tell(task.status)
+                else:
+                    self._stand(run)
+                self._cost.learn(run)
                 self._follow()
             self._show_error()
 
@@ -306,21 +309,13 @@ class SynthesizePanel(Panel):
             self._screen.draw(run.newest, run)
             self._screen.chart(run.newest, run, at_once=True)
 
-    def _standing(self, run: Run) -> str:
-        """Where a run stands that does not go on."""
-        if run.newest is None:
-            return ""
-        step, steps, frame = run.newest.step, run.newest.steps, run.newest.frame
-        if run.task.state == "paused":
-            words = f"Paused at step {step} of {steps}"
-        elif run.task.state == "done":
-            words = f"Done: {run.task.made - 1} steps in {run.task.seconds:.3g} s"
-            if isinstance(frame, Fooled):
-                words += f"; taken for {frame.top(1)[0][1]}" if frame.done else "; not fooled yet"
+    def _stand(self, run: Run) -> None:
+        """Say where a run stands that does not go on."""
+        words, newest = run.standing(self._at(run)), run.newest
+        if run.live and newest is not None:
+            self._status.tell(words, newest.step, newest.steps, pausable=True, paused=True)
         else:
-            words = f"Ended at step {step} of {steps}"
-        shown = run.reel.steps[self._at(run)]
-        return words if shown == step else f"{words}; this is step {shown}"
+            self._status.finish(words)
 
     def _refuse(self, error: BaseException | None) -> None:
         self._refused = error
@@ -336,26 +331,21 @@ class SynthesizePanel(Panel):
         with self._lock:
             run, s = self.run, self.selection.snapshot
             live, going = run is not None and run.live, run is not None and run.going
-            self._setup.follow(Subject.of(s), s.image, run.specification.words if run is not None and live else None)
-            kept = run is not None and len(run.reel) > 0
+            said = run.specification.words if run is not None and live else None
+            self._setup.follow(Subject.of(s), said, self._cost.words(self._setup.steps, s.network))
+            self._screen.promise(_PROMISE.format(self._setup.chosen.title))
+            kept = run.reel.size if run is not None else 0
             same = run is not None and run.specification.network is s.network
             self._layout.follow(live=live, going=going, kept=kept, same=same)
             if run is not None and kept and not going:
                 self._offer_frames(run)
 
     def _offer_frames(self, run: Run) -> None:
-        self._setting.here = True
-        try:
-            options = [(str(step), at) for at, step in enumerate(run.reel.steps)]
+        options = [(str(step), at) for at, step in enumerate(run.reel.steps)]
+        with self._updating:
             if list(self._layout.frames.options) != options:
                 self._layout.frames.options = options
             self._layout.frames.value = self._at(run)
-        finally:
-            self._setting.here = False
-
-    def _retune(self) -> None:
-        rate = self._setup.learning_rate
-        self._dials.set(self._setup.chosen.controls(**({} if rate is None else {"learning_rate": rate})))
 
     # From the controls.
 
@@ -371,7 +361,7 @@ class SynthesizePanel(Panel):
             self._refuse(None)
 
     def _frame_chosen(self, change: Any) -> None:
-        if not getattr(self._setting, "here", False):
+        if not self._updating:
             self.look(change.new)
 
     def _picture_chosen(self, message: dict[str, Any]) -> None:
@@ -393,8 +383,3 @@ class SynthesizePanel(Panel):
         """The place in the reel of the frame that is looked at."""
         last = len(run.reel) - 1
         return last if self._at_frame is None else min(self._at_frame, last)
-
-
-def _progress(run: Run, frame: RunFrame) -> str:
-    words, left = f"Step {frame.step} of {frame.steps}", run.task.seconds_left
-    return words if left is None else f"{words}: {run.task.rate:.3g} steps/s, {duration(left)} left"

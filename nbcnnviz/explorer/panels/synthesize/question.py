@@ -16,13 +16,13 @@ Kind = Literal["class", "filter", "unit", "layer"]
 
 KINDS: dict[Kind, str] = {
     "class": "The score of the class that is selected, or of the target set in Python",
-    "filter": "The mean of the filter that is selected, or of those named under Side by side",
-    "unit": "The one unit that is selected of the filter's map; its middle one if none is",
-    "layer": "The energy of all of the layer that is selected: the mean of its squares",
+    "filter": "The mean activation of the filter that is selected, or of each one named under Gallery",
+    "unit": "One place of the filter's map: the one that is selected, or its middle",
+    "layer": "All of the layer that is selected: the mean of its squares (DeepDream)",
 }
 
 MOST = 64
-"""The most pictures side by side."""
+"""The most pictures of a gallery."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Subject:
         if self.layer is None:
             return "This network has no layer with maps."
         if kind != "layer" and self.filter is None and not several.strip():
-            return "Choose a filter first, or name some under Side by side."
+            return "Choose a filter first, or name some under Gallery."
         return ""
 
     def question(self, kind: Kind, several: str = "") -> Question:
@@ -83,7 +83,7 @@ class Subject:
         assert layer is not None
         if kind == "layer":
             if several.strip():
-                raise MethodNotApplicableError("Side by side go classes, filters or units, not whole layers.")
+                raise MethodNotApplicableError("A gallery is of classes, filters or units, not of whole layers.")
             return Question(LayerEnergy(layer), f"all of {layer}", (layer,))
         filters = self._filters(layer, several) if several.strip() else (self.filter or 0,)
         place: tuple[int, ...] = ()
@@ -151,7 +151,7 @@ def _parts(several: str) -> list[str]:
 
 def _check(found: Sequence[int]) -> None:
     if len(found) > MOST:
-        raise MethodNotApplicableError(f"There is room for {MOST} pictures side by side, and these are {len(found)}.")
+        raise MethodNotApplicableError(f"A gallery has room for {MOST} pictures, and these are {len(found)}.")
 
 
 def _listed(found: Sequence[int]) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image
 
 from nbcnnviz.core.network import Network
+from nbcnnviz.explorer.front.status import duration
+from nbcnnviz.explorer.options import SELECTED
 from nbcnnviz.session import Task
 from nbcnnviz.synthesis import Controls, Fooled, Frame, FrameBuffer, Recipe
 
@@ -50,7 +52,7 @@ class Specification:
 
     def named(self) -> Specification:
         """The same with the class that the network sees in the picture named, where it asks for that one."""
-        if self.objective is not None or self.recipe.name == "fool":
+        if self.objective is not None or self.recipe.raises == "":
             return self
         net = self.network
         index = int(net.head.best(net.scores(self.image)))
@@ -59,24 +61,29 @@ class Specification:
 
     def frames(self) -> Generator[Frame, None, None]:
         """Begin."""
-        name, net, options = self.recipe.name, self.network, {"controls": self.controls, **self.options}
+        recipe, net, options = self.recipe, self.network, {"controls": self.controls, **self.options}
         picture: Any = self.image
         if self.start is not None:
             frame = self.start[1]
-            if name == "dream" or (name == "fool" and not isinstance(frame, Fooled)):
+            # A picture that is changed goes on from a frame in its place, unless that was another of its steps.
+            if "start" not in recipe.options or (recipe.raises == "" and not isinstance(frame, Fooled)):
                 picture = frame
                 options.pop("size", None)
             else:
                 options["start"] = frame
-                if name != "fool":
+                if "size" in recipe.options:
                     size = tuple(frame.input.shape[2:])
                     options["size"] = None if size == net.input_shape[1:] else size
-        elif options.get("start") == "picture":
+        elif options.get("start") == SELECTED:
             options["start"] = picture
-        if name == "fool":
-            return self.recipe.run(net, picture, **options)
-        given = (picture, self.objective) if self.recipe.takes == "picture" else (self.objective,)
-        return self.recipe.run(net, *given, **options)
+        given = [picture] if recipe.takes == "picture" else []
+        return recipe.run(net, *given, *([self.objective] if recipe.raises else []), **options)
+
+    def titles_of(self, count: int) -> list[str]:
+        """What each of so many pictures is of."""
+        if count == len(self.titles):
+            return list(self.titles)
+        return [f"{self.titles[0]}, {number}" for number in range(1, count + 1)]
 
 
 @dataclass(frozen=True)
@@ -178,6 +185,27 @@ class Run:
     def specification_of(self, step: int) -> Specification:
         """What was asked for when a step was taken: by this run, or by one that it went on from."""
         return next(one for first, one in reversed(self._specifications) if first < step or first == -1)
+
+    def progress(self, frame: RunFrame) -> str:
+        """How far it is at a frame, and how long it will take, in words."""
+        words, left = f"Step {frame.step} of {frame.steps}", self.task.seconds_left
+        return words if left is None else f"{words}: {self.task.rate:.3g} steps/s, {duration(left)} left"
+
+    def standing(self, at: int) -> str:
+        """Where it stands, in words, when it does not go on and the frame kept at that place is looked at."""
+        if self.newest is None:
+            return ""
+        step, steps, frame = self.newest.step, self.newest.steps, self.newest.frame
+        if self.task.state == "paused":
+            words = f"Paused at step {step} of {steps}"
+        elif self.task.state == "done":
+            words = f"Done: {self.task.made - 1} steps in {self.task.seconds:.3g} s"
+            if isinstance(frame, Fooled):
+                words += f"; taken for {frame.top(1)[0][1]}" if frame.done else "; not fooled yet"
+        else:
+            words = f"Ended at step {step} of {steps}"
+        shown = self.reel.steps[at]
+        return words if shown == step else f"{words}; this is step {shown}"
 
     def frames(self, task: Task) -> Generator[RunFrame, None, None]:
         """The frames, for the task."""
