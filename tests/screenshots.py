@@ -43,7 +43,7 @@ PANELS = {
     "synthesize": (
         "A picture of a class by gradient ascent, after 128 steps.",
         "panel = ex.panels['synthesize']; ex.selection.target = 'daisy'; ex.wait(60)\n"
-        "panel._setup.steps.value = 128; panel.start(); panel.wait(120)",
+        "panel._setup.controls['steps'].value = 128; panel.start(); panel.wait(120)",
     ),
 }
 

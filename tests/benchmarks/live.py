@@ -40,7 +40,7 @@ def begin(layer, filter, several=""):
     ex.wait(60)
     panel._setup.several.value = several
     panel._follow()
-    panel._setup.steps.value = 100_000
+    panel._setup.controls['steps'].value = 100_000
     panel.start()
     while panel.run.task.made < 20:
         time.sleep(0.05)
@@ -180,7 +180,7 @@ def _obeying(sheet, rounds: int) -> list[Row]:  # type: ignore[no-untyped-def]
     lags = []
     for rate in (0.02, 0.1, 0.05):
         made, _, _, changed = sheet.kernel(
-            f"[panel.run.task.made, setattr(panel._dials.sliders['learning_rate'], 'value', {rate}), time.sleep(1), "
+            f"[panel.run.task.made, setattr(panel._setup.controls['learning_rate'], 'value', {rate}), time.sleep(1), "
             "panel.run.newest.frame.provenance.changes[-1][0]]"
         )
         lags.append(changed - (made - 1))  # the first frame is that of step 0

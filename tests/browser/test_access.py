@@ -32,7 +32,7 @@ if {name!r} == "features":
 if {name!r} == "synthesize":
     panel = ex.panels["synthesize"]
     if panel.run is None:
-        panel._setup.steps.value = 3
+        panel._setup.controls['steps'].value = 3
         panel.widget.children[-3].selected_index = 0
         panel.start()
         panel.wait(60)
@@ -256,7 +256,7 @@ def test_what_goes_on_is_said_in_a_live_region(sheet):
     line.get_by_role("status").evaluate(
         "e => new MutationObserver(() => heard.add(e.textContent)).observe(e, {childList: true, characterData: true, subtree: true})"
     )
-    sheet.run("ex.panels['synthesize']._setup.steps.value = 4000; ex.panels['synthesize'].start()")
+    sheet.run("ex.panels['synthesize']._setup.controls['steps'].value = 4000; ex.panels['synthesize'].start()")
     sheet.page.wait_for_function("[...heard].filter((words) => words.startsWith('Step ')).length > 2", timeout=60_000)
     line.get_by_role("button", name="Stop").click()
     sheet.kernel("ex.panels['synthesize'].wait(60) and None")

@@ -109,7 +109,7 @@ def until(condition, seconds: float = 20) -> None:
 
 def start_run(sheet) -> None:
     """Start a long synthesis; `sent` has an entry for each picture of it that is sent."""
-    sheet.run("ex.panel = 'synthesize'; panel = ex.panels['synthesize']; panel._setup.steps.value = 5000")
+    sheet.run("ex.panel = 'synthesize'; panel = ex.panels['synthesize']; panel._setup.controls['steps'].value = 5000")
     sheet.run("sent = []; panel._screen.pictures.unobserve_all('pictures')")
     sheet.run(
         "panel._screen.pictures.observe(lambda change: sent.append(panel.run.task.made), 'pictures'); panel.start()"

@@ -92,12 +92,12 @@ def test_the_old_name_of_a_control_is_understood_with_a_warning(net: nv.Network)
     with pytest.warns(DeprecationWarning, match="wake is now redirected_relu"):
         controls = s.Controls(wake=3)
     assert controls.redirected_relu == 3
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="wake is now"):
         assert controls.wake == 3
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="wake is now"):
         controls.wake = 4
     assert controls == s.Controls(redirected_relu=4)
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="wake is now"):
         frame = next(nv.synthesize(net, 1, wake=0))
     assert frame.provenance.settings["redirected_relu"] == 0
     with pytest.raises(AttributeError):

@@ -41,8 +41,8 @@ class Layout:
             style={"description_width": "initial"}, layout=w.Layout(flex="1 1 200px", width="auto", min_width="0"),
         )  # fmt: skip
         tooltip = "The frame on the slider, the run as a film (MP4 needs imageio-ffmpeg), its frames, or the code of it"
-        self.format = menu("", tooltip, [(title, ending) for ending, title in _ENDINGS.items()], "png", basis=130)
-        self.format.layout.max_width = "200px"
+        self.format = menu("Format", tooltip, [(title, ending) for ending, title in _ENDINGS.items()], "png", basis=170)
+        self.format.layout.max_width = "240px"
         self.save = button(
             "Save", "download", "Write the file, and download it", lambda: owner.write(self.format.value)
         )
