@@ -17,7 +17,7 @@ BUNDLE_SOURCES := $(shell find js/src -type f) js/package.json js/build.mjs $(wi
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test install js lint js-test unit notebooks browser chromium kernels bench package clean distclean
+.PHONY: help demo test install js lint js-test unit notebooks browser chromium kernels bench pages package clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,10 @@ bench: $(STAMPS)/dev js chromium ## how fast, beside other tools: ARGS="api --qu
 
 screenshots: $(STAMPS)/dev js chromium ## every panel, for the documentation: ARGS="explain weights"
 	CHROMIUM="$$(.ci/chromium)" $(BIN)/python -m tests.screenshots $(ARGS)
+
+pages: $(STAMPS)/dev ## notebooks/methods.md and recipes.md, from the registers
+	$(BIN)/python -m nbcnnviz.attribution.page notebooks/methods.md
+	$(BIN)/python -m nbcnnviz.synthesis.page notebooks/recipes.md
 
 chromium: ## Chromium or Chrome, from the system's packages if there is none
 	@.ci/chromium

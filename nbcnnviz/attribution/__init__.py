@@ -14,7 +14,7 @@ from nbcnnviz.attribution import (  # their methods enter the register
     perturbation,
 )
 from nbcnnviz.attribution.cams import class_maps
-from nbcnnviz.attribution.method import Method, checked_options, find, method, methods
+from nbcnnviz.attribution.method import About, Method, checked_options, find, method, methods
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.attribution.segmentation import Mask, segment
 from nbcnnviz.core.errors import ArgumentTypeError, MethodNotApplicableError
@@ -140,6 +140,7 @@ def _needed(target: Target | None, layer: str) -> set[str] | None:
 attribute = _Attribute()
 
 __all__ = [
+    "About",
     "Attribution",
     "Mask",
     "Method",

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nbcnnviz.attribution.gradients import ruled
-from nbcnnviz.attribution.method import Frames, method
+from nbcnnviz.attribution.method import About, Frames, method
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.core.errors import MethodNotApplicableError
 from nbcnnviz.core.targets import ClassScore, Combination, Target
@@ -18,7 +18,22 @@ from nbcnnviz.core.trace import Trace
 from nbcnnviz.render import upscaled
 
 
-@method("CAM", family="cams", needs_layer=True, cost="none")
+@method(
+    "CAM",
+    family="cams",
+    needs_layer=True,
+    cost="none",
+    about=About(
+        formula=r"\mathrm{relu}\Big(\sum_k W_{ck} A_k\Big)",
+        source="Zhou et al. 2016 (arXiv 1512.04150)",
+        promises="Before the rectifier its mean over places is the class's score, less the bias: exact.",
+        weaknesses=(
+            "Only where the scores are one Linear layer over the average of the maps (ResNet, GoogLeNet, "
+            "EfficientNet; not VGG), and as coarse as the last maps."
+        ),
+        oracle="torch-cam `CAM`; Grad-CAM times the number of places",
+    ),
+)
 def cam(trace: Trace, target: Target, layer: str) -> Frames:
     """relu(sum_k W[c, k] A_k), where the scores are one Linear layer over the average of the maps A (Zhou et al. 2016)."""
     terms = target.terms if isinstance(target, Combination) else ((1.0, target),)
@@ -32,13 +47,50 @@ def cam(trace: Trace, target: Target, layer: str) -> Frames:
     yield Attribution(weighted_sum(maps, torch.as_tensor(own)).relu(), target, layer, trace)
 
 
-@method("Grad-CAM", family="cams", needs_layer=True, cost="B to the layer")
+@method(
+    "Grad-CAM",
+    family="cams",
+    needs_layer=True,
+    cost="B to the layer",
+    about=About(
+        formula=(
+            r"\mathrm{relu}\Big(\sum_k \frac{1}{hw} \sum_{ij} g_{kij}\, A_k\Big),\quad g = \frac{\partial "
+            r"S}{\partial A}"
+        ),
+        source="Selvaraju et al. 2017, equations 1 and 2 (arXiv 1610.02391)",
+        promises=(
+            "Tells classes apart, changes when the weights do, and is cheap. For an average and a Linear "
+            "layer it is CAM."
+        ),
+        weaknesses=(
+            "As coarse as the layer. At early layers the averaged gradient says little. Can mark places "
+            "that play no part (HiRes-CAM mends that)."
+        ),
+        oracle="Captum `LayerGradCam(relu_attributions=True)`, TorchRay `grad_cam`",
+    ),
+)
 def grad_cam(trace: Trace, target: Target, layer: str) -> Frames:
     """relu(sum_k mean_ij(g_k) A_k), with g the gradient at the maps A (Selvaraju et al. 2017, equations 1 and 2)."""
     yield Attribution(_grad_cam(trace, target, layer), target, layer, trace)
 
 
-@method("Guided Grad-CAM", family="cams", needs_layer=True, needs_input=True, cost="B + B to the layer")
+@method(
+    "Guided Grad-CAM",
+    family="cams",
+    needs_layer=True,
+    needs_input=True,
+    cost="B + B to the layer",
+    about=About(
+        formula=r"G_\mathrm{guided} \odot \uparrow\! M_\mathrm{Grad\text{-}CAM}",
+        source="Selvaraju et al. 2017, section 3.2 (arXiv 1610.02391)",
+        promises="Grad-CAM's places with guided backprop's detail.",
+        weaknesses=(
+            "The detail is guided backprop's: it hardly depends on the class. What is told of the class "
+            "is Grad-CAM's alone."
+        ),
+        oracle="Captum `GuidedGradCam` with bilinear upsampling",
+    ),
+)
 def guided_grad_cam(trace: Trace, target: Target, layer: str) -> Frames:
     """Guided backprop times Grad-CAM scaled up to the input (Selvaraju et al. 2017, section 3.2)."""
     where = _grad_cam(trace, target, layer)

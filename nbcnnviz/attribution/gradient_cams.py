@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nbcnnviz.attribution.cams import weighted_sum
-from nbcnnviz.attribution.method import Frames, method
+from nbcnnviz.attribution.method import About, Frames, method
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.core.errors import MethodNotApplicableError
 from nbcnnviz.core.layers import Layer
@@ -21,7 +21,28 @@ from nbcnnviz.core.trace import Trace
 from nbcnnviz.render import upscaled
 
 
-@method("Grad-CAM++", family="cams", needs_layer=True, cost="B to the layer")
+@method(
+    "Grad-CAM++",
+    family="cams",
+    needs_layer=True,
+    cost="B to the layer",
+    about=About(
+        formula=(
+            r"\mathrm{relu}\Big(\sum_k w_k A_k\Big),\quad w_k = \sum_{ij} "
+            r"\alpha_{kij}\,\mathrm{relu}(g_{kij}),\quad \alpha = \frac{g^2}{2 g^2 + \sum_{ij}(A)\, g^3}"
+        ),
+        source="Chattopadhay et al. 2018, equation 19 (arXiv 1710.11063)",
+        promises="Meant to show every instance of a class, where Grad-CAM's mean favours the largest.",
+        weaknesses=(
+            "Its weights are never negative: what speaks against the class is not taken away, and maps of"
+            " different classes look more alike."
+        ),
+        oracle=(
+            "The equation in float64; no released tool has it right: torch-cam's alpha has no effect, "
+            "pytorch-grad-cam adds an epsilon"
+        ),
+    ),
+)
 def grad_cam_plus_plus(trace: Trace, target: Target, layer: str) -> Frames:
     """relu(sum_k w_k A_k), w_k = sum_ij alpha relu(g), alpha = g^2 / (2 g^2 + sum_ij(A) g^3) (Chattopadhay et al. 2018, eq. 19).
 
@@ -31,19 +52,66 @@ def grad_cam_plus_plus(trace: Trace, target: Target, layer: str) -> Frames:
     yield Attribution(_plus_plus(maps, g), target, layer, trace)
 
 
-@method("HiRes-CAM", family="cams", needs_layer=True, cost="B to the layer")
+@method(
+    "HiRes-CAM",
+    family="cams",
+    needs_layer=True,
+    cost="B to the layer",
+    about=About(
+        formula=r"\mathrm{relu}\Big(\sum_k g_k \odot A_k\Big)",
+        source="Draelos & Carin 2020, equation 3 (arXiv 2011.08891)",
+        promises=(
+            "Marks no place that does not raise the score, where one linear layer follows; for an average"
+            " and a Linear layer it is Grad-CAM."
+        ),
+        weaknesses="As coarse as the layer; spotty where gradients change from place to place.",
+        oracle="The equation by hand; Grad-CAM where the head is an average and a Linear layer",
+    ),
+)
 def hires_cam(trace: Trace, target: Target, layer: str) -> Frames:
     """relu(sum_k g_k A_k), elementwise: no average over places (Draelos & Carin 2020, equation 3)."""
     yield Attribution(_hires(trace.maps(layer), trace.map_gradient(target, layer)), target, layer, trace)
 
 
-@method("Layer-CAM", family="cams", needs_layer=True, cost="B to the layer")
+@method(
+    "Layer-CAM",
+    family="cams",
+    needs_layer=True,
+    cost="B to the layer",
+    about=About(
+        formula=r"\mathrm{relu}\Big(\sum_k \mathrm{relu}(g_k) \odot A_k\Big)",
+        source="Jiang et al. 2021, equations 4 to 6",
+        promises="Fine maps at early layers too, to be fused with coarse ones.",
+        weaknesses=(
+            "What speaks against the class is left out, so that classes look more alike, the more the "
+            "earlier the layer."
+        ),
+        oracle="pytorch-grad-cam `LayerCAM`",
+    ),
+)
 def layer_cam(trace: Trace, target: Target, layer: str) -> Frames:
     """relu(sum_k relu(g_k) A_k), elementwise: sharp at early layers too (Jiang et al. 2021, equations 4 to 6)."""
     yield Attribution(_layer(trace.maps(layer), trace.map_gradient(target, layer)), target, layer, trace)
 
 
-@method("XGrad-CAM", family="cams", needs_layer=True, cost="B to the layer")
+@method(
+    "XGrad-CAM",
+    family="cams",
+    needs_layer=True,
+    cost="B to the layer",
+    about=About(
+        formula=(
+            r"\mathrm{relu}\Big(\sum_k w_k A_k\Big),\quad w_k = \frac{\sum_{ij} (g A)_{kij}}{\sum_{ij} "
+            r"A_{kij}}"
+        ),
+        source="Fu et al. 2020, equation 8 (arXiv 2008.02312)",
+        promises=("Of all weights of whole maps those that come nearest to two axioms, sensitivity and conservation."),
+        weaknesses=(
+            "Unstable where a map's activations nearly add up to zero, after SiLU or GELU say; as coarse as the layer."
+        ),
+        oracle="pytorch-grad-cam `XGradCAM`",
+    ),
+)
 def xgrad_cam(trace: Trace, target: Target, layer: str) -> Frames:
     """relu(sum_k w_k A_k), w_k = sum_ij(g A) / sum_ij(A): gradients weighted by the activations (Fu et al. 2020, eq. 8).
 
@@ -52,7 +120,25 @@ def xgrad_cam(trace: Trace, target: Target, layer: str) -> Frames:
     yield Attribution(_xgrad(trace.maps(layer), trace.map_gradient(target, layer)), target, layer, trace)
 
 
-@method("Eigen-CAM", family="cams", needs_layer=True, cost="none")
+@method(
+    "Eigen-CAM",
+    family="cams",
+    needs_layer=True,
+    cost="none",
+    about=About(
+        formula=(
+            r"\mathrm{relu}(\hat A v_1),\quad \hat A = U \Sigma V^\top \text{ the maps less their mean "
+            r"over places}"
+        ),
+        source="Muhammad & Yeasin 2020 (arXiv 2008.00299)",
+        promises="No gradient and no class is needed: whatever stands out most in a layer.",
+        weaknesses=(
+            "The same for every class. Its sign is not defined by the decomposition: here it goes with "
+            "the mean activation, and is never inverted."
+        ),
+        oracle="Singular value decomposition by numpy, up to the sign",
+    ),
+)
 def eigen_cam(trace: Trace, target: Target, layer: str) -> Frames:
     """relu of the maps' first principal component: whatever stands out, of whichever class (Muhammad & Yeasin 2020).
 
@@ -134,7 +220,22 @@ def _area(layer: Layer) -> int:
     return math.prod(layer.places or (1,))
 
 
-@method("Fusion over layers", family="cams", needs_layer=True, cost="B to the first of the layers", looks_at=_stages)
+@method(
+    "Fusion over layers",
+    family="cams",
+    needs_layer=True,
+    cost="B to the first of the layers",
+    looks_at=_stages,
+    about=About(
+        formula=r"\max_l \uparrow\! \frac{M_l}{\max M_l}",
+        source="Jiang et al. 2021, section 3.3",
+        promises="The fine layers' edges with the coarse layers' places.",
+        weaknesses=(
+            "Each layer's map counts alike, whatever it contributes to the score; early layers say less of the class."
+        ),
+        oracle="The maps of its layers, put together by hand",
+    ),
+)
 def layer_fusion(
     trace: Trace,
     target: Target,

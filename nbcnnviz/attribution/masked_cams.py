@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nbcnnviz.attribution.cams import head_weight, weighted_sum
-from nbcnnviz.attribution.method import Frames, method
+from nbcnnviz.attribution.method import About, Frames, method
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.attribution.sampling import batch_size, batches
 from nbcnnviz.core.errors import MethodNotApplicableError
@@ -17,9 +17,25 @@ from nbcnnviz.render import upscaled
 
 
 @method(
-    "Score-CAM", family="cams", needs_layer=True, cost="channels x F",
+    "Score-CAM",
+    family="cams",
+    needs_layer=True,
+    cost="channels x F",
     passes=lambda options, trace: float(options["channels"] or 512) * len(trace),
-)  # fmt: skip
+    about=About(
+        formula=(
+            r"\mathrm{relu}\Big(\sum_k w_k A_k\Big),\quad w = \mathrm{softmax}_k\, S\big(I \odot "
+            r"\uparrow\! \tfrac{A_k - \min}{\max - \min}\big)"
+        ),
+        source="Wang et al. 2020, equations 3 to 5 (arXiv 1910.01279)",
+        promises="Weights are measured, not differentiated: it works where gradients are saturated or missing.",
+        weaknesses=(
+            "One pass a channel. The softmax of logits lets a few channels decide; masked pictures are "
+            "unlike any the network was trained on."
+        ),
+        oracle="A loop by hand; correlation above 0.999 with the maps of pytorch-grad-cam `ScoreCAM`",
+    ),
+)
 def score_cam(
     trace: Trace,
     target: Target,
@@ -64,9 +80,25 @@ def score_cam(
 
 
 @method(
-    "Ablation-CAM", family="cams", needs_layer=True, cost="channels x F from the layer",
+    "Ablation-CAM",
+    family="cams",
+    needs_layer=True,
+    cost="channels x F from the layer",
     passes=lambda options, trace: 1.0,
-)  # fmt: skip
+    about=About(
+        formula=r"\mathrm{relu}\Big(\sum_k w_k A_k\Big),\quad w_k = \frac{y - y_k}{y}",
+        source="Desai & Ramaswamy 2020, equation 3",
+        promises=(
+            "Each weight is a measured drop of the score. With an average and a Linear layer it is known "
+            "in closed form, for no pass at all."
+        ),
+        weaknesses=(
+            "Weighs by the score itself, which must not be near zero; channels that act together are "
+            "taken away one by one only."
+        ),
+        oracle="A loop by hand; correlation above 0.999 with the maps of pytorch-grad-cam `AblationCAM`",
+    ),
+)
 def ablation_cam(
     trace: Trace,
     target: Target,
@@ -113,9 +145,19 @@ def ablation_cam(
 
 
 @method(
-    "Recipro-CAM", family="cams", needs_layer=True, cost="places x F from the layer",
+    "Recipro-CAM",
+    family="cams",
+    needs_layer=True,
+    cost="places x F from the layer",
     passes=lambda options, trace: 1.0,
-)  # fmt: skip
+    about=About(
+        formula=r"M_{ij} = P\big(c \mid A \odot G_{ij}\big)",
+        source="Byun & Lee 2022, equation 4 (arXiv 2209.14074)",
+        promises="No gradient; a probability for each place, from one batch through the top of the network.",
+        weaknesses="As coarse as the layer. What needs two places at once is not seen.",
+        oracle="A loop by hand over the places",
+    ),
+)
 def recipro_cam(
     trace: Trace,
     target: Target,

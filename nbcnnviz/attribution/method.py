@@ -23,6 +23,31 @@ LooksAt = Callable[["Network", str, Mapping[str, Any]], Collection[str]]
 
 
 @dataclass(frozen=True)
+class About:
+    """What a reader should know of a method before trusting its maps, for the page of methods.
+
+    Attributes
+    ----------
+    formula
+        What it computes, in LaTeX without dollars: S the target's score, A a layer's maps, g its gradient there, I the input.
+    source
+        The paper, with the equation and where to read it.
+    promises
+        What holds for its maps.
+    weaknesses
+        What is known against them.
+    oracle
+        What its numbers are tested against.
+    """
+
+    formula: str = ""
+    source: str = ""
+    promises: str = ""
+    weaknesses: str = ""
+    oracle: str = ""
+
+
+@dataclass(frozen=True)
 class Method:
     """A method of attribution.
 
@@ -51,6 +76,8 @@ class Method:
         method says so.
     looks_at
         ``looks_at(network, layer, options)``: the layers whose maps it looks at, for a method that looks at several.
+    about
+        Its formula, source, promises, weaknesses and oracle; empty where nothing was said.
     """
 
     name: str
@@ -64,11 +91,17 @@ class Method:
     options: dict[str, Option]
     passes: Passes | None = None
     looks_at: LooksAt | None = None
+    about: About = About()
 
     @property
     def defaults(self) -> dict[str, Any]:
         """The value of each option unless given."""
         return {name: option.default for name, option in self.options.items()}
+
+    def _repr_markdown_(self) -> str:
+        from nbcnnviz.attribution.page import section  # it looks at the register
+
+        return section(self)
 
 
 _METHODS: dict[str, Method] = {}
@@ -83,6 +116,7 @@ def method(
     cost: str,
     passes: Passes | None = None,
     looks_at: LooksAt | None = None,
+    about: About | None = None,
     replace: bool = False,
 ) -> Callable[[Callable[..., Frames]], Any]:
     """Enter a generator of frames among the methods, under its own name.
@@ -92,7 +126,7 @@ def method(
 
     Parameters
     ----------
-    title, family, needs_layer, needs_input, cost, passes, looks_at
+    title, family, needs_layer, needs_input, cost, passes, looks_at, about
         See `Method`.
     replace
         Whether it may take the place of another function's method of the same name.
@@ -136,6 +170,7 @@ def method(
             options,
             passes,
             looks_at,
+            about or About(),
         )
         return run
 

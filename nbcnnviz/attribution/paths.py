@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nbcnnviz.attribution.method import Frames, find, method
+from nbcnnviz.attribution.method import About, Frames, find, method
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.attribution.sampling import Mean, Nearby, batches, generator
 from nbcnnviz.attribution.sampling import baseline as baseline_of
@@ -30,6 +30,20 @@ _BATCH = "Pictures a pass; none: as many as memory allows."
     family="paths",
     cost="steps x (F + B)",
     passes=lambda options, trace: 3 * options["steps"] * len(trace) + 1,
+    about=About(
+        formula=r"(x - x') \odot \int_0^1 \frac{\partial S}{\partial x}\big(x' + \alpha (x - x')\big)\, d\alpha",
+        source="Sundararajan et al. 2017, equation 3 (arXiv 1703.01365)",
+        promises=(
+            "Completeness: the map's sum is $S(x) - S(x')$; what is missing is reported as "
+            "`completeness`. Sensitivity and implementation invariance."
+        ),
+        weaknesses=(
+            "Depends on the baseline: what looks like it gets nothing. Speckled. Rectifiers with kinks "
+            "(ReLU6) need more steps: on the bundled network 0.4 to 16 % are missing at 50 steps, in "
+            "Captum as here."
+        ),
+        oracle='Captum `IntegratedGradients(method="gausslegendre")`; a quadratic in closed form',
+    ),
 )
 def integrated_gradients(
     trace: Trace,
@@ -90,7 +104,22 @@ def _passes(options: Mapping[str, Any], trace: Trace) -> float:
     return float(3 * options["samples"] * len(trace))
 
 
-@method("SmoothGrad", family="paths", cost="samples x (F + B)", passes=_passes)
+@method(
+    "SmoothGrad",
+    family="paths",
+    cost="samples x (F + B)",
+    passes=_passes,
+    about=About(
+        formula=(
+            r"\frac{1}{n} \sum_{i=1}^n \frac{\partial S}{\partial x}(x + \epsilon_i),\quad \epsilon_i \sim"
+            r" \mathcal{N}(0, \sigma^2)"
+        ),
+        source="Smilkov et al. 2017, section 3 (arXiv 1706.03825)",
+        promises="Less noise than one gradient, with its standard error as a second view.",
+        weaknesses="Explains the score of noisy pictures; how noisy is a choice, and changes the map.",
+        oracle="A loop by hand with the same noise; a quadratic in closed form",
+    ),
+)
 def smooth_grad(
     trace: Trace,
     target: Target,
@@ -113,7 +142,19 @@ def smooth_grad(
         yield frame(mean.mean, mean.error)
 
 
-@method("SmoothGrad squared", family="paths", cost="samples x (F + B)", passes=_passes)
+@method(
+    "SmoothGrad squared",
+    family="paths",
+    cost="samples x (F + B)",
+    passes=_passes,
+    about=About(
+        formula=r"\frac{1}{n} \sum_{i=1}^n \Big(\frac{\partial S}{\partial x}(x + \epsilon_i)\Big)^2",
+        source="Hooker et al. 2019, section 3 (arXiv 1806.10758)",
+        promises="Among the best of gradient methods in the ROAR benchmark of that paper.",
+        weaknesses="No sign; squares make what is strong stronger. ROAR itself rewards blur.",
+        oracle="A loop by hand with the same noise; a quadratic in closed form",
+    ),
+)
 def smooth_grad_squared(
     trace: Trace,
     target: Target,
@@ -135,7 +176,19 @@ def smooth_grad_squared(
         yield frame(mean.mean, mean.error)
 
 
-@method("VarGrad", family="paths", cost="samples x (F + B)", passes=_passes)
+@method(
+    "VarGrad",
+    family="paths",
+    cost="samples x (F + B)",
+    passes=_passes,
+    about=About(
+        formula=r"\mathrm{Var}_i\Big[\frac{\partial S}{\partial x}(x + \epsilon_i)\Big]",
+        source="Adebayo et al. 2018 (arXiv 1810.03307)",
+        promises="How much the gradient changes near by, whatever it is on average.",
+        weaknesses="Independent of the gradient itself (Seo et al. 2018): it shows where the network bends.",
+        oracle="A loop by hand with the same noise; a quadratic in closed form",
+    ),
+)
 def var_grad(
     trace: Trace,
     target: Target,

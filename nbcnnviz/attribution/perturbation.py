@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nbcnnviz.attribution.incremental import covered, windowed
-from nbcnnviz.attribution.method import Frames, method
+from nbcnnviz.attribution.method import About, Frames, method
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.attribution.sampling import baseline as baseline_of
 from nbcnnviz.attribution.sampling import batch_size, batches, generator
@@ -22,7 +22,25 @@ _KEPT_SCORES = 64 * 2**20
 """How many bytes of scores RISE keeps with a trace, so that another class costs no pass."""
 
 
-@method("RISE", family="perturbation", cost="masks x F", passes=lambda options, trace: options["masks"] * len(trace))
+@method(
+    "RISE",
+    family="perturbation",
+    cost="masks x F",
+    passes=lambda options, trace: options["masks"] * len(trace),
+    about=About(
+        formula=r"\frac{\sum_i P(c \mid I \odot m_i)\, m_i}{\sum_i m_i}",
+        source="Petsiuk et al. 2018, equation 6 (arXiv 1806.07421)",
+        promises=(
+            "Needs the network's answers alone, no gradient and no layer. One run serves every class; the"
+            " standard error is known."
+        ),
+        weaknesses=(
+            "Thousands of passes. Random masks leave a ground of blotches that falls with their square "
+            "root only; small objects are lost between cells."
+        ),
+        oracle="The sum over the same masks by hand; the standard error against that of many runs",
+    ),
+)
 def rise(
     trace: Trace,
     target: Target,
@@ -127,7 +145,19 @@ class _Scores:
         return torch.stack([self._kept[i, at] for at in range(begin, end)])
 
 
-@method("Occlusion", family="perturbation", cost="windows x F", passes=lambda options, trace: _count(options, trace))
+@method(
+    "Occlusion",
+    family="perturbation",
+    cost="windows x F",
+    passes=lambda options, trace: _count(options, trace),
+    about=About(
+        formula=r"M_p = \frac{1}{|\{w \ni p\}|} \sum_{w \ni p} \big(S(I) - S(I_{\bar w})\big)",
+        source="Zeiler & Fergus 2014, section 4.2 (arXiv 1311.2901)",
+        promises="A plain experiment: by how much the score drops without this square.",
+        weaknesses=("Depends on the square's size and on what covers it. Evidence that is there twice hides itself."),
+        oracle="Captum `Occlusion`; a loop by hand",
+    ),
+)
 def occlusion(
     trace: Trace,
     target: Target,
