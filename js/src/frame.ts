@@ -4,13 +4,14 @@ import type { RenderProps } from "@anywidget/types";
 import { intake } from "./intake";
 import { layers } from "./layers";
 import { maps } from "./maps";
+import { marking } from "./marking";
 import type { Front } from "./model";
 import { pictures } from "./pictures";
 import { status } from "./status";
 import { tiles } from "./tiles";
 import { toolbar } from "./toolbar";
 
-const KINDS = { maps, status, tiles, pictures, tools: toolbar, layers, intake };
+const KINDS = { maps, status, tiles, pictures, tools: toolbar, layers, intake, marking };
 
 async function render({ model, el }: RenderProps<Front>) {
   const gone = new AbortController();

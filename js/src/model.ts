@@ -3,7 +3,7 @@ import type { AnyModel } from "@anywidget/types";
 
 /** What every widget has: which view it gets, and what screen readers call it. */
 export interface Front {
-  kind: "maps" | "status" | "tiles" | "pictures" | "tools" | "layers" | "intake";
+  kind: "maps" | "status" | "tiles" | "pictures" | "tools" | "layers" | "intake" | "marking";
   label: string;
 }
 
@@ -97,6 +97,9 @@ export interface Tiles extends Front, Coloured {
   labels: string[];
   hints: string[];
   broken: number[];
+  /** What stands in each tile, over its picture: a sentence in place of one, and a number in its corner. */
+  notes: string[];
+  badges: string[];
   /** The index that the chosen tile stands for, or -1. */
   chosen: number;
   /** How wide a tile is on the screen, about; whether it is scaled up smoothly, or as squares. */
@@ -141,6 +144,16 @@ export interface Layers extends Front {
   /** A float32 a row that colours it, NaN where none is known, or nothing at all; and what that is. */
   heat: DataView;
   heat_title: string;
+}
+
+/** front/marking.py */
+export interface Marking extends Front {
+  canvases: string[];
+  /** An encoded picture, its size in pixels (height, width), and the part marked: left, top, right, bottom, or nothing. */
+  picture: DataView;
+  size: [number, number];
+  box: number[];
+  caption: string;
 }
 
 /** front/intake.py */

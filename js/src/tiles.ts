@@ -117,7 +117,8 @@ class Grid {
     const arrange = () => this.arrange();
     follow(this.model, ["shape", "side", "smooth"], arrange, this.signal);
     const label = repainter(() => this.label(), this.signal);
-    follow(this.model, ["shape", "indices", "labels", "hints", "broken", "caption"], label, this.signal);
+    const named = ["shape", "indices", "labels", "hints", "broken", "notes", "badges", "caption"] as const;
+    follow(this.model, [...named], label, this.signal);
     follow(this.model, ["chosen", "indices"], () => this.mark(), this.signal);
     this.label();
     this.measure();
@@ -151,7 +152,8 @@ class Grid {
     this.caption.textContent = caption;
     this.choice.element.setAttribute("aria-label", caption || model.get("label") || "Tiles");
     if (this.choice.element.childElementCount !== n) {
-      const option = () => h("div", { role: "option", class: "nbv-tile" }, h("span", { class: "nbv-label" }));
+      const parts = () => ["nbv-label", "nbv-note", "nbv-badge"].map((name) => h("span", { class: name }));
+      const option = () => h("div", { role: "option", class: "nbv-tile" }, ...parts());
       this.choice.offer(Array.from({ length: n }, option));
     }
     for (const [i, option] of [...this.choice.element.children].entries()) {
@@ -160,7 +162,12 @@ class Grid {
       option.setAttribute("aria-label", name);
       option.setAttribute("title", name);
       option.classList.toggle("nbv-broken", fault !== "");
-      (option.firstChild as Element).textContent = model.get("labels")[i] ?? "";
+      const texts = [model.get("labels")[i], model.get("notes")[i], model.get("badges")[i]];
+      for (const [at, text] of texts.entries()) {
+        const part = option.children[at] as HTMLElement;
+        part.textContent = text ?? "";
+        part.hidden = at > 0 && !text;
+      }
     }
     this.mark();
     this.arrange();
@@ -264,6 +271,10 @@ class Grid {
       return;
     }
     const { low, high } = this.ends(at);
+    if (channels === 3 && low === high) {
+      this.describe(at); // pictures, whose bytes stand for no values
+      return;
+    }
     const values = bytes(this.model.get("values"));
     const from = ((at * h + row) * w + column) * channels;
     const read = [...values.subarray(from, from + channels)].map((b) =>

@@ -8,6 +8,7 @@ from nbcnnviz.metrics.agreement import agreement, rank_correlation
 from nbcnnviz.metrics.comparing import Comparison, compare
 from nbcnnviz.metrics.curves import Curve, deletion, insertion, road
 from nbcnnviz.metrics.faithfulness import completeness, infidelity, sensitivity
+from nbcnnviz.metrics.judging import METRICS, Judged, Metric, judge
 from nbcnnviz.metrics.pointing import Mosaic, grid_pointing, mosaic, object_mask, pointing
 from nbcnnviz.metrics.questions import AXES, Entry
 from nbcnnviz.metrics.sanity import Stage, cascade, randomised, sanity
@@ -15,9 +16,12 @@ from nbcnnviz.metrics.score import Score
 
 __all__ = [
     "AXES",
+    "METRICS",
     "Comparison",
     "Curve",
     "Entry",
+    "Judged",
+    "Metric",
     "Mosaic",
     "Score",
     "Stage",
@@ -29,6 +33,7 @@ __all__ = [
     "grid_pointing",
     "infidelity",
     "insertion",
+    "judge",
     "mosaic",
     "object_mask",
     "pointing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -118,7 +119,8 @@ def sensitivity(
     radius: float = 0.02,
     samples: int = 10,
     seed: int = 0,
-    **options: Any,
+    options: Mapping[str, Any] | None = None,
+    **others: Any,
 ) -> Score:
     """Max-sensitivity: how much a map changes, at most, when the picture hardly does (Yeh et al. 2019, definition 4.1).
 
@@ -126,7 +128,7 @@ def sensitivity(
     ----------
     trace
         Of the picture.
-    method, target, layer, **options
+    method, target, layer, **others
         As `nbcnnviz.attribute` takes them; the target stays that of the picture itself.
     radius
         The perturbation is uniform within plus and minus this, in the units of the input. Default: 0.02.
@@ -134,6 +136,8 @@ def sensitivity(
         How many perturbations. Default: 10.
     seed
         Of the perturbations.
+    options
+        The method's own options whose names are taken here: SmoothGrad's ``samples``, say.
 
     Returns
     -------
@@ -143,12 +147,13 @@ def sensitivity(
     x = trace.input[picture : picture + 1].detach()
     alone = trace.network.trace(x)
     asked = _alone(as_target(target, trace), trace, picture)
-    first = attribute(alone, method=method, target=asked, layer=layer, **options)
+    chosen = {**(options or {}), **others}
+    first = attribute(alone, method=method, target=asked, layer=layer, **chosen)
     generator = torch.Generator().manual_seed(seed)
     norm, most = float(first.values.double().norm()), 0.0
     for _ in range(_positive("samples", samples)):
         e = (torch.rand(x.shape, generator=generator) * 2 - 1).to(x) * radius
-        moved = attribute(trace.network, x + e, method=method, target=asked, layer=first.layer, **options)
+        moved = attribute(trace.network, x + e, method=method, target=asked, layer=first.layer, **chosen)
         most = max(most, float((moved.values - first.values).double().norm()))
     return Score(
         "max-sensitivity",

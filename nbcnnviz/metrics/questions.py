@@ -204,9 +204,11 @@ def _classes(asked: Asked, values: Sequence[Any] | None, most: int | None) -> li
     ahead = _WithGradients(asked.trace, [ClassScore(index) for index in indices])
     cost = passes_of(methods()[asked.method], asked.options, asked.trace)
     own = _class_index(asked.target, asked.trace)
+    names = [network.classes[index] for index in indices]
+    names = [n if names.count(n) == 1 else f"{n} ({i})" for n, i in zip(names, indices, strict=True)]
     return [
-        Entry(index, network.classes[index], asked.question(ahead=ahead, target=ClassScore(index)), cost, index == own)
-        for index in indices
+        Entry(index, name, asked.question(ahead=ahead, target=ClassScore(index)), cost, index == own)
+        for index, name in zip(indices, names, strict=True)
     ]
 
 
@@ -274,9 +276,7 @@ def _networks(asked: Asked, values: Sequence[Any] | None, most: int | None) -> l
             question = asked.question()
         else:
             layer = asked.layer if asked.layer in network.layers else None
-            # The pixels that the network was given, where the other takes them too.
-            alike = network.preprocess is own.preprocess
-            image = asked.trace.input.detach()[:1] if alike or asked.image is None else asked.image
+            image = asked.trace.input.detach()[:1] if asked.image is None else asked.image
             target = _translated(asked.target, asked.trace, network)
             question = asked.question(trace=None, network=network, image=image, target=target, layer=layer)
         entries.append(Entry(network, network.name, question, cost, network is own))

@@ -18,7 +18,7 @@ display(ex)
 display(w.Button(description="after"))
 """
 
-PANELS = ("explain", "features", "weights", "gradients", "synthesize")
+PANELS = ("explain", "features", "weights", "gradients", "synthesize", "compare")
 
 # Each panel with all that it can show.
 TURN_TO = """

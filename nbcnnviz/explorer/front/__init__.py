@@ -8,6 +8,7 @@ from nbcnnviz.explorer.front.canvas import CanvasHost, ring
 from nbcnnviz.explorer.front.intake import WHOLE, Intake
 from nbcnnviz.explorer.front.layers import LayerMap
 from nbcnnviz.explorer.front.maps import MapFrame
+from nbcnnviz.explorer.front.marking import MarkingFrame
 from nbcnnviz.explorer.front.parts import parts_of
 from nbcnnviz.explorer.front.pictures import PictureFrame
 from nbcnnviz.explorer.front.status import StatusLine
@@ -20,6 +21,7 @@ __all__ = [
     "Intake",
     "LayerMap",
     "MapFrame",
+    "MarkingFrame",
     "PictureFrame",
     "StatusLine",
     "CanvasHost",

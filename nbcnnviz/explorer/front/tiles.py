@@ -25,6 +25,8 @@ class Tile:
     label: str = ""
     title: str = ""
     broken: int = 0  # values that are NaN or infinite: the tile is marked
+    note: str = ""  # a sentence in place of the picture
+    badge: str = ""  # a number in its corner
 
 
 class TileFrame(Front, Coloured):
@@ -44,6 +46,8 @@ class TileFrame(Front, Coloured):
     labels = t.List(t.Unicode()).tag(sync=True)
     hints = t.List(t.Unicode()).tag(sync=True)
     broken = t.List(t.Int()).tag(sync=True)
+    notes = t.List(t.Unicode()).tag(sync=True)
+    badges = t.List(t.Unicode()).tag(sync=True)
     chosen = t.Int(-1).tag(sync=True)  # the index of the chosen tile, -1 for none
     side = t.Int(64).tag(sync=True)  # of a tile on the screen, in pixels, about
     smooth = t.Bool(False).tag(sync=True)  # scaled up bilinearly, or as squares
@@ -76,4 +80,5 @@ class TileFrame(Front, Coloured):
             self.cut = any(s.cut for s in scales)
             self.indices, self.labels = [tile.index for tile in tiles], [tile.label for tile in tiles]
             self.hints, self.broken = [tile.title for tile in tiles], [tile.broken for tile in tiles]
+            self.notes, self.badges = [tile.note for tile in tiles], [tile.badge for tile in tiles]
             self.colours, self.caption = colours, caption

@@ -1,5 +1,6 @@
 """Panels: each a view of an explorer's results that can also be used alone."""
 
+from nbcnnviz.explorer.panels.compare import ComparePanel
 from nbcnnviz.explorer.panels.explain import ExplainPanel
 from nbcnnviz.explorer.panels.features import FeaturesPanel
 from nbcnnviz.explorer.panels.gradients import GradientsPanel
@@ -9,7 +10,8 @@ from nbcnnviz.explorer.panels.synthesize import SynthesizePanel
 from nbcnnviz.explorer.panels.weights import WeightsPanel
 
 TABS: dict[str, type[Panel]] = {
-    panel.name: panel for panel in (ExplainPanel, FeaturesPanel, WeightsPanel, GradientsPanel, SynthesizePanel)
+    panel.name: panel
+    for panel in (ExplainPanel, FeaturesPanel, WeightsPanel, GradientsPanel, SynthesizePanel, ComparePanel)
 }
 
 __all__ = ["TABS", "Act", "ExplainPanel", "Panel", "PredictionsPanel"]
