@@ -11,9 +11,9 @@ from typing import Final, Literal, get_args
 import torch
 from torch import Tensor
 
-from nbcnnviz.core.errors import FilterRangeError, UnknownOptionError
+from nbcnnviz.core.errors import FilterRangeError, MethodNotApplicableError, UnknownOptionError
 from nbcnnviz.core.grids import arranged
-from nbcnnviz.core.targets import TargetLike
+from nbcnnviz.core.targets import TargetLike, Unit
 from nbcnnviz.core.trace import Trace
 
 By = Literal["index", "activation", "mean", "contribution"]
@@ -115,7 +115,7 @@ def ranking(
     by
         ``"index"``: as the layer has them.
         ``"activation"``: by the strongest unit, the maximum over places, as in Zeiler & Fergus 2014 and in collections of
-        top patches.
+        top patches; those that share it, as all do that a ReLU6 cuts at 6, by the mean over places.
         ``"mean"``: by the mean over places.
         ``"contribution"``: by the sum over places of gradient x activation, which is to first order what the target
         would lose without the filter (Molchanov et al. 2017, equation 7, without the absolute value).
@@ -145,18 +145,32 @@ def ranking(
         gradient = filters_first(trace, layer, trace.gradient(target, layer), picture).flatten(1)
         judged = torch.einsum("fp,fp->f", gradient, maps)
     else:
-        judged = maps.amax(1) if by == "activation" else maps.mean(1)
+        judged = maps.mean(1)
     values, filters = judged.sort(descending=descending, stable=True)
+    if by == "activation":
+        values, among = maps.amax(1)[filters].sort(descending=descending, stable=True)
+        filters = filters[among]
     return Ranking(by, filters, values)
 
 
-def strongest(trace: Trace, layer: str, channel: int, picture: int = 0) -> Place:
+_TRIED = 8
+
+
+def strongest(trace: Trace, layer: str, channel: int, picture: int = 0, *, with_gradient: bool = False) -> Place:
     """The unit of a filter with the largest activation; NaN is passed over. Errors as `feature_maps`.
+
+    Parameters
+    ----------
+    with_gradient
+        Pass over those whose gradient at the input is zero everywhere, as it is of all units that a ReLU6 cuts at 6: of the 8
+        largest different activations, one unit each is tried.
 
     Raises
     ------
     FilterRangeError
         If there is no such filter.
+    MethodNotApplicableError
+        If a unit with a gradient was asked for, and none that was tried has one.
     """
     maps = filters_first(trace, layer, trace[layer].detach(), picture)
     if not -len(maps) <= channel < len(maps):
@@ -164,9 +178,24 @@ def strongest(trace: Trace, layer: str, channel: int, picture: int = 0) -> Place
             f"Layer {layer!r} has {len(maps)} channels, 0 to {len(maps) - 1}: there is no {channel}."
         )
     values = maps[channel].flatten()
-    best = values.nan_to_num(-torch.inf, torch.inf, -torch.inf).argmax()
-    place, value = torch.stack([best.double(), values[best].double()]).tolist()
-    row, column = divmod(int(place), maps.shape[2])
+    known = values.nan_to_num(-torch.inf, torch.inf, -torch.inf)
+    if not with_gradient:
+        return _place(values, known.argmax(), maps.shape[2])
+    largest = known.unique().flip(0)[:_TRIED]
+    for value in largest:
+        place = _place(values, (known == value).byte().argmax(), maps.shape[2])
+        unit = Unit(layer, channel % len(maps), place.row, place.column)
+        if bool(trace.gradient(unit)[picture].any()):
+            return place
+    raise MethodNotApplicableError(
+        f"No unit of filter {channel} of {layer!r} that was tried, those with the {len(largest)} largest activations, has a "
+        "gradient at the input: each is behind a rectifier that is flat there, as a ReLU is below 0 and a ReLU6 above 6."
+    )
+
+
+def _place(values: Tensor, at: Tensor, columns: int) -> Place:
+    place, value = torch.stack([at.double(), values[at].double()]).tolist()
+    row, column = divmod(int(place), columns)
     return Place(row, column, value)
 
 

@@ -47,7 +47,7 @@ class Selection(t.HasTraits):
         The layer looked at, for methods that look at one; and the filter's layer. None becomes the network's last maps,
         and stays None where it has none.
     filter : int or None
-        The channel of ``layer`` to explain; None explains ``target``.
+        The channel of ``layer`` to explain; None explains ``target``. Another layer sets it back to None.
     unit : tuple[int, int] or None
         The row and column of the one unit of that channel to explain; None explains all of it.
     target : int, str, target or None
@@ -313,10 +313,8 @@ class Selection(t.HasTraits):
     def _after_layer(self, change: t.Bunch) -> None:
         if change.new is None and self.network.last_maps is not None:
             self._along(layer=self.network.last_maps)
-        elif self.filter is not None and (change.new is None or self.filter >= self.network.layers[change.new].filters):
+        elif self.filter is not None:  # the same number is another filter there
             self._along(filter=None)
-        elif self.unit is not None:
-            self._along(unit=None)
 
     def _after_filter(self, change: t.Bunch) -> None:
         if self.unit is not None:

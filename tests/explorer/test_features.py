@@ -544,7 +544,7 @@ def test_a_rule_that_rules_nothing_is_said_to_be_the_gradient(open_features, toy
     settled(ex)
     panel._strongest.click()
     settled(ex)
-    assert "1 rectifiers ruled" in panel.unit.caption
+    assert "Guided backprop, applied at 1 rectifier" in panel.unit.caption
 
 
 # What else a layer may be.
@@ -792,3 +792,56 @@ def test_nothing_can_be_saved_before_there_is_anything(open_features, mlp: nv.Ne
     ex, _ = open_features(mlp)
     with pytest.raises(nv.NbcnnvizError, match="no feature maps to save yet"):
         ex.save(tmp_path / "features.png")
+
+
+class Capped(nn.Module):
+    """A layer whose strongest units are cut at 6, and one filter that is cut everywhere."""
+
+    def __init__(self, scales: tuple[float, ...] = (1.0, 30.0, 1e4)) -> None:
+        super().__init__()
+        self.conv, self.act, self.fc = nn.Conv2d(3, len(scales), 1), nn.ReLU6(), nn.Linear(len(scales), 2)
+        with torch.no_grad():
+            self.conv.weight.copy_(torch.tensor(scales)[:, None, None, None].expand(-1, 3, 1, 1))
+            self.conv.bias.copy_(torch.tensor([0.0 if s < 1e4 else 1e6 for s in scales]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.act(self.conv(x)).mean((2, 3)))
+
+
+@pytest.fixture
+def capped() -> nv.Network:
+    torch.manual_seed(0)
+    return nv.Network(Capped().eval(), size=12, name="capped")
+
+
+def test_the_strongest_unit_is_one_that_has_a_gradient(open_features, capped: nv.Network) -> None:
+    ex, panel = open_features(capped, layer="act", filter=1)
+    values = capped.trace("chelsea")["act"].detach()[0, 1]
+    assert values.max() == 6
+    panel._strongest.click()
+    settled(ex)
+    settled(ex)
+    row, column = ex.selection.unit
+    assert values[row, column] == values[values < 6].max()
+    assert panel.result.unit_view.unit_map.values.any()
+    assert "zero everywhere" not in panel.unit.caption
+
+
+def test_where_no_unit_has_a_gradient_it_is_said_why(open_features, capped: nv.Network) -> None:
+    ex, panel = open_features(capped, layer="act", filter=2)
+    panel._strongest.click()
+    ex.wait(PATIENCE)
+    assert "has a gradient at the input: each is behind a rectifier that is flat there" in str(ex.error)
+    assert ex.selection.unit is None
+    point(panel, 0, 0)
+    settled(ex)
+    assert "zero everywhere: a small change of the picture does not change the unit" in panel.unit.caption
+
+
+def test_filters_that_share_the_strongest_activation_are_in_the_order_of_their_means(open_features) -> None:
+    torch.manual_seed(0)
+    net = nv.Network(Capped((20.0, 60.0, 30.0, 0.01)).eval(), size=12, name="capped")
+    _, panel = open_features(net, layer="act")
+    means = net.trace("chelsea")["act"].detach()[0].mean((1, 2)).tolist()
+    assert panel.tiles.indices == [*sorted(range(3), key=lambda i: -means[i]), 3]
+    assert "by strongest activation, which 3 of them share (6): these by their mean" in panel.tiles.caption

@@ -627,6 +627,11 @@ def test_a_chart_of_nothing_is_empty() -> None:
     chart.show(Plot("none", np.zeros(0), Ruler.even(np.zeros(0))))
     chart.show(Plot("nan", np.full(3, np.nan), Ruler.decades(np.full(3, np.nan)), bars=False))
     assert not chart._line.visible
+    assert chart.figure.layout.visibility == "hidden"  # no axis with ticks 0 0 0 1 1 1
+    assert "no values" in chart.pointed_at.value
+    chart.show(Plot("some", np.arange(3.0), Ruler.even(np.arange(3.0))))
+    assert chart.figure.layout.visibility == "visible"
+    assert "no values" not in chart.pointed_at.value
 
 
 @pytest.mark.parametrize(
@@ -634,12 +639,13 @@ def test_a_chart_of_nothing_is_empty() -> None:
 )
 def test_a_message_that_names_no_column_is_ignored(data: object) -> None:
     heard: list[int] = []
-    chart = ColumnChart(choose=heard.append, point=heard.append)
+    chart = ColumnChart(choose=heard.append)
     for event in ({"event": "element_click", "data": data}, {"event": "hover", "data": data}):
         chart._columns._handle_custom_msgs(None, event)
         chart.show(Plot("a", np.arange(3.0), Ruler.even(np.arange(3.0)), hints=["x", "<y>", "z"]))
         chart._columns._handle_custom_msgs(None, event)
     assert heard == []
     chart._columns._handle_custom_msgs(None, {"event": "hover", "data": {"index": 2}})
+    chart._columns._handle_custom_msgs(None, {"event": "element_click", "data": {"index": 2}})
     assert heard == [1]
-    assert chart._tooltip.value == "&lt;y&gt;"
+    assert "&lt;y&gt;" in chart.pointed_at.value

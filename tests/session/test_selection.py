@@ -191,15 +191,16 @@ def test_a_target_chosen_turns_the_filter_off(selection: Selection) -> None:
     assert selection.target == 2, "the class comes back when the filter is off"
 
 
-def test_another_layer_keeps_a_filter_that_it_has_too(selection: Selection) -> None:
+@pytest.mark.parametrize("number", [5, 6])
+def test_another_layer_has_other_filters_of_the_same_numbers(selection: Selection, number: int) -> None:
     assert [selection.network.layers[name].filters for name in ("4", "0")] == [8, 6]
-    selection.layer, selection.filter = "4", 5
-    selection.layer = "0"
-    assert selection.filter == 5
-    selection.layer = "4"
-    selection.filter = 6
+    selection.layer, selection.filter = "4", number
     selection.layer = "0"
     assert selection.filter is None
+    selection.layer = "4"
+    selection.filter = 6
+    selection.layer = "4"
+    assert selection.filter == 6, "the same layer is no other"
 
 
 def test_another_method_forgets_options(selection: Selection, sampled: str) -> None:

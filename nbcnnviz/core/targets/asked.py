@@ -127,3 +127,16 @@ def in_python(target: Any) -> tuple[list[str], str]:
     made = as_target(target)
     expression = repr(made.index) if isinstance(made, ClassScore) and made.pictures is None else repr(made)
     return [f"{name} = ...  # {what}" for name, what in made.placeholders.items()], expression
+
+
+def one_class(asked: TargetLike, trace: Trace) -> Target:
+    """What is asked of a trace, with its class's index where it is one class of all pictures."""
+    target = as_target(asked, trace)
+    if isinstance(target, ClassScore) and isinstance(target.index, tuple) and len(set(target.index)) == 1:
+        return ClassScore(target.index[0])
+    return target
+
+
+def same_target(one: Any, other: Any) -> bool:
+    """Whether two targets ask the same: equal ones of ours, the very same of the user's."""
+    return one is other or (type(one) is type(other) and type(one).__module__.startswith("nbcnnviz.") and one == other)

@@ -10,11 +10,9 @@ import ipywidgets as w
 from PIL import Image
 
 from nbcnnviz.core.errors import NbcnnvizError
-from nbcnnviz.session import Selection, Snapshot, Tasks, View
+from nbcnnviz.session import Selection, Tasks, View
 
 Act = Callable[[], object]
-
-Request = Snapshot
 
 
 class Panel(View):

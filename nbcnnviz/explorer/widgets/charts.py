@@ -12,7 +12,7 @@ import ipywidgets as w
 import numpy as np
 
 from nbcnnviz.explorer.front import receive_while_busy
-from nbcnnviz.explorer.widgets.layout import set_traits
+from nbcnnviz.explorer.widgets.layout import hint, set_traits
 from nbcnnviz.render.plots import GREY, ORANGE, RED, TOP, Floats, Plot, Ruler, short
 
 _NARROWEST = 2.2  # pixels of a column on the screen; where there is less room, the chart is scrolled
@@ -81,8 +81,9 @@ class ColumnChart:
     ----------
     height
         In pixels, without the title.
-    choose, point
-        Called with the column that the reader clicked, or points at; anywhere in it, however small its bar.
+    choose
+        Called with the column that the reader clicked; anywhere in it, however small its bar. What is pointed at is named
+        beside the title, where it covers nothing.
     """
 
     def __init__(
@@ -90,7 +91,6 @@ class ColumnChart:
         height: int = 130,
         *,
         choose: Callable[[int], None] | None = None,
-        point: Callable[[int], None] | None = None,
     ) -> None:
         self.plot: Plot | None = None
         self._x = bqplot.LinearScale(min=-0.5, max=0.5, allow_padding=False)
@@ -106,13 +106,9 @@ class ColumnChart:
         )
         # Over all others, a column's whole height: to be pointed at, clicked, and tinted where it is the chosen one.
         self._columns = bqplot.Bars(x=[0.0], y=[0.0], padding=0, colors=[ORANGE], stroke=ORANGE, **style)
-        self._tooltip = w.HTML()
-        self._point = point
         if choose is not None:
             self._columns.on_element_click(lambda _, event: self._on_column(event.get("data"), choose))
         self._columns.on_hover(lambda _, event: self._on_column(event.get("data"), self._pointed))
-        self._columns.tooltip = self._tooltip
-        self._columns.tooltip_style = {"opacity": 0.95, "pointer-events": "none"}
         self._bottom = bqplot.Axis(scale=self._x, grid_lines="none", tick_values=[0.0], tick_style=_TICKS)
         self._side = bqplot.Axis(
             scale=self._y, side="left", grid_lines="dashed", grid_color="rgba(140, 149, 159, 0.35)"
@@ -120,9 +116,14 @@ class ColumnChart:
         self._side.tick_values, self._side.tick_style = np.array([0.0]), _TICKS
         marks = [self._bars, self._across, self._line, self._zeros, self._broken, self._columns]
         self.figure = figure(marks, [self._bottom, self._side], height, right=22)
-        self._title = w.HTML()
+        self.figure.layout.visibility = "hidden"  # until there is something to be seen
+        self._title, self.pointed_at = (w.HTML(layout=w.Layout(margin="0", min_width="0")) for _ in range(2))
+        self._title.layout.flex, self.pointed_at.layout.flex = "0 1 auto", "0 0 auto"
+        for part in (self._title, self.pointed_at):
+            part.add_class("nbv-one-line")
+        heading = w.HBox([self._title, self.pointed_at], layout=w.Layout(min_width="0", grid_gap="12px"))
         scroll = w.Box([self.figure], layout=w.Layout(overflow="auto hidden", min_width="0"))
-        self.widget = w.VBox([self._title, scroll], layout=w.Layout(min_width="0"))
+        self.widget = w.VBox([heading, scroll], layout=w.Layout(min_width="0"))
         receive_while_busy(self.widget)  # it may be made after its panel
 
     def show(self, plot: Plot) -> None:
@@ -133,7 +134,10 @@ class ColumnChart:
         # Bars share out the room from the first to the last: one more at each end, outside, and each has a column's.
         wider = np.arange(-1, count + 1, dtype=np.float64)
         shown, zeros, broken = plot.shown, plot.at_zero, plot.marked
-        self._title.value = f"<div style='font-weight: 600; line-height: 1.3'>{html.escape(plot.title)}</div>"
+        empty = not bool((shown | zeros | broken).any())
+        set_traits(self.figure.layout, visibility="hidden" if empty else "visible")
+        self._title.value = f"<b>{html.escape(plot.title)}</b>"
+        self.pointed_at.value = hint("no values") if empty else ""
         bottom = float(_UNDER) if bool((zeros | broken).any()) else 0.0 if plot.bars else -25.0
         self.figure.layout.min_width = f"{round(_NARROWEST * count) + 74}px"
         with self._x.hold_sync():
@@ -163,9 +167,7 @@ class ColumnChart:
 
     def _pointed(self, column: int) -> None:
         hints = self.plot.hints if self.plot is not None else ()
-        self._tooltip.value = html.escape(hints[column]) if column < len(hints) else ""
-        if self._point is not None:
-            self._point(column)
+        self.pointed_at.value = hint(hints[column]) if column < len(hints) else ""
 
 
 class LineChart:
@@ -216,6 +218,7 @@ class LineChart:
         self._side = bqplot.Axis(scale=self._y, side="left", num_ticks=5, grid_lines="solid")
         marks = [self._across, self.lines, self.smooth, self.crosses]
         self.figure = figure(marks, [self._bottom, self._side], height)
+        self.figure.layout.visibility = "hidden"  # until there are numbers
         self.legend = w.HTML(layout=w.Layout(margin="0", min_width="0")) if legend else None
 
     @property

@@ -209,10 +209,11 @@ def unit_view_of(trace: Trace, stack: Stack, unit: Unit, how: str, box: Box, fou
     at = f" at row {row}, column {column} of filter {unit.channel}" if stack.spatial else f" {unit.channel}"
     sees = "the whole picture" if (box.height, box.width) == trace.size else f"{box.height} x {box.width} pixels"
     if how != "Gradient" and found.rectifiers:
-        how += f", {found.rectifiers} rectifiers ruled"
+        how += f", applied at {found.rectifiers} rectifier{'s' if found.rectifiers > 1 else ''}"
     elif how != "Gradient":
         how += ", no rectifier on the way" + (": the same as the gradient" if how != ZEILER else "")
-    caption = f"Unit{at}: {place.value:.3g}, sees {sees}. {how}{_remark(map_, scale)}"
+    flat = "a small change of the picture does not change the unit, whose rectifier is flat there"
+    caption = f"Unit{at}: {place.value:.3g}, sees {sees}. {how}{_remark(map_, scale, flat)}"
     return UnitView(place, box, found, map_, scale, caption)
 
 
@@ -220,6 +221,9 @@ def _caption_of_page(trace: Trace, stack: Stack, order: Ranking, target: TargetL
     count = len(stack.maps)
     what = f"{count} maps of {stack.size}" if stack.spatial else f"{count} units without places"
     by = ORDERS[order.by]
+    alike = int((order.values == order.values[0]).sum())
+    if order.by == "activation" and alike > 1:
+        by += f", which {alike} of them share ({float(order.values[0]):.3g}): these by their mean"
     if order.by == "contribution":
         by += f" for {as_target(target, trace).describe(trace.network)}"
     broken = sum(n > 0 for n in stack.broken)
@@ -236,9 +240,9 @@ def _finite(values: Tensor) -> Tensor:
     return values.nan_to_num(0, 0, 0)
 
 
-def _remark(map_: Tensor, scale: Scale) -> str:
+def _remark(map_: Tensor, scale: Scale, why_zero: str = "the filter does not answer to this picture") -> str:
     """What a reader would else take for a fault of the explorer."""
     broken = map_.numel() - int(map_.isfinite().sum())
     if broken:
         return f"; {broken} of {map_.numel()} values are NaN or infinite"
-    return "" if scale.high > 0 else "; zero everywhere"
+    return "" if scale.high > 0 else f"; zero everywhere: {why_zero}"

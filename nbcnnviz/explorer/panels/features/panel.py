@@ -37,12 +37,12 @@ from nbcnnviz.explorer.panels.features.frames import (
     unit_view_of,
 )
 from nbcnnviz.explorer.panels.features.kept import Kept, Palette
-from nbcnnviz.explorer.panels.panel import Act, Panel, Request
+from nbcnnviz.explorer.panels.panel import Act, Panel
 from nbcnnviz.explorer.panels.saving import FORMATS, write
 from nbcnnviz.explorer.widgets.layout import Updating, button, checkbox, column, growing, hint, menu, reveal, row
-from nbcnnviz.inside import Ranking, receptive_fields
+from nbcnnviz.inside import Ranking, receptive_fields, strongest
 from nbcnnviz.inside.features import By
-from nbcnnviz.session.selection import Selection
+from nbcnnviz.session import Selection, Snapshot
 
 _VIEWS = ({"kind": "overlay", "title": "Over the picture"}, {"kind": "map", "title": "Map"})
 _CELL = "#00e5ff"
@@ -50,7 +50,10 @@ _CELL = "#00e5ff"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the panel's controls were set to when it was asked; ``turns``: how often the reader had turned to a page."""
+    """What the panel's controls were set to when it was asked.
+
+    ``turns``: how often the reader had turned to a page; ``sought``: had asked for the strongest unit.
+    """
 
     by: By
     shared: bool
@@ -58,6 +61,7 @@ class Settings:
     signed: bool
     page: int
     turns: int
+    sought: int
 
 
 class FeaturesPanel(Panel):
@@ -82,6 +86,7 @@ class FeaturesPanel(Panel):
         self._kept = Kept()
         self._page = 0  # the one asked for
         self._turns = 0  # how often the reader turned to a page
+        self._sought = self._found = 0  # how often the strongest unit was asked for, and was found
         self._turning = threading.Lock()
         self._followed: tuple[str, int | None] | None = None
         self._picture: Image.Image | None = None
@@ -107,7 +112,12 @@ class FeaturesPanel(Panel):
         self.map = menu("Map", "How the unit is carried back to the picture", [*RULES, ZEILER], "Gradient")
         self.signed = checkbox("Signed", "The sum over colours, signed, or the largest magnitude over them", True)
         self.switches = checkbox("Max-pool switches", "", False)
-        self._strongest = button("Strongest unit", "", "Select the unit ringed on the map", self._choose_strongest)
+        self._strongest = button(
+            "Strongest unit",
+            "",
+            "Select the unit with the largest activation, among those that have a gradient at the picture",
+            self._choose_strongest,
+        )
         self._whole = button("Whole filter", "", "Look at the whole filter, not at one unit of it", self._no_unit)
         for control in (self.order, self.shared, self.pager, self.map, self.signed, self.switches):
             control.observe(self._changed, "value")
@@ -119,8 +129,8 @@ class FeaturesPanel(Panel):
             layout=w.Layout(margin="0", flex="1 1 180px", min_width="0"),
         )
         self._of_unit = column(row(self.map, self.signed, self.switches), self.unit)
-        left = column(row(self.order, self.shared), self._pages, self.tiles, flex="1 1 340px")
-        right = column(self.large, row(self._strongest, self._whole, self._hint), self._of_unit, flex="1 1 380px")
+        left = column(row(self.order, self.shared), self._pages, self.tiles, flex="1 1 300px")
+        right = column(self.large, row(self._strongest, self._whole, self._hint), self._of_unit, flex="1 1 340px")
         self.widget = w.HBox([left, right], layout=w.Layout(flex_flow="row wrap", width="100%", grid_gap="12px 24px"))
         self.widget.add_class("nbcnnviz")
 
@@ -128,30 +138,36 @@ class FeaturesPanel(Panel):
         """What the controls are set to."""
         with self._turning:
             page, turns = self._page, self._turns
-        return Settings(self.order.value, bool(self.shared.value), self.map.value, bool(self.signed.value), page, turns)
+        shared, signed = bool(self.shared.value), bool(self.signed.value)
+        return Settings(self.order.value, shared, self.map.value, signed, page, turns, self._sought)
 
     # From the selection to frames. Runs on the task's thread.
 
-    def answer(self, request: Request, trace: Trace) -> Generator[Features, None, None]:
+    def answer(self, snapshot: Snapshot, trace: Trace) -> Generator[Features, None, None]:
         """The page and the large map; then, if a unit is looked at, what made it fire."""
-        layer, kept = request.layer, self._kept
+        layer, kept = snapshot.layer, self._kept
         if layer is None:
             raise MethodNotApplicableError(
                 f"No layer of {trace.network.name} has maps; of a layer that returns a vector, set as ex.selection.layer, "
                 "the units are shown."
             )
-        settings: Settings = request.settings
+        settings: Settings = snapshot.settings
         by: By = settings.by
         stack = kept.stack((trace, layer), lambda: stack_of(trace, layer))
-        target = request.class_ if by == "contribution" else None
+        target = snapshot.class_ if by == "contribution" else None
         order = kept.orders[by]((trace, layer, target), lambda: order_of(trace, layer, by, target))
-        page = self._turned_up(request, trace, stack, order, target)
-        filter_ = int(order.filters[0]) if request.filter is None else request.filter
+        page = self._turned_up(snapshot, trace, stack, order, target)
+        filter_ = int(order.filters[0]) if snapshot.filter is None else snapshot.filter
         large = kept.large((stack, filter_), lambda: large_of(trace, stack, filter_))
-        place = request.unit
-        if place is None and not stack.spatial and request.filter is not None:
+        if settings.sought > self._found:
+            self._found = settings.sought
+            best = strongest(trace, layer, filter_, with_gradient=True)
+            self.attempt(lambda: self._select(layer, filter_, (best.row, best.column)))
+            return
+        place = snapshot.unit
+        if place is None and not stack.spatial and snapshot.filter is not None:
             place = 0, 0  # the one unit that there is
-        parts = layer, stack, page, large, request.filter, place
+        parts = layer, stack, page, large, snapshot.filter, place
         if place is None:
             yield Features(*parts)
             return
@@ -162,10 +178,10 @@ class FeaturesPanel(Panel):
             *parts, kept.unit_view((trace, unit, how, signed), lambda: self._unit_view(trace, unit, how, signed))
         )
 
-    def _turned_up(self, request: Request, trace: Trace, stack: Stack, order: Ranking, target: TargetLike) -> Page:
+    def _turned_up(self, snapshot: Snapshot, trace: Trace, stack: Stack, order: Ranking, target: TargetLike) -> Page:
         """The page that is turned up; the one with the filter, where that is new; the first of a new layer."""
-        layer, filter_ = stack.maps.layer, request.filter
-        settings: Settings = request.settings
+        layer, filter_ = stack.maps.layer, snapshot.filter
+        settings: Settings = snapshot.settings
         number, shared = settings.page, settings.shared
         before, self._followed = self._followed, (layer, filter_)
         if before != self._followed:
@@ -294,24 +310,26 @@ class FeaturesPanel(Panel):
             self.attempt(lambda: setattr(self.selection, "filter", index))
 
     def _pixel_chosen(self, row: object, column: object) -> None:
-        shown, selection = self.result, self.selection
+        shown = self.result
         if shown is None or not shown.stack.spatial or not self._shows_what_is_selected():
             return
 
-        def choose() -> None:
-            selection.filter = shown.large.filter
-            selection.unit = (row, column)
+        self.attempt(lambda: self._select(shown.layer, shown.large.filter, (row, column)))
 
-        self.attempt(choose)
+    def _select(self, layer: str, filter_: int, place: Any) -> None:
+        """Look at a unit, unless the reader has gone elsewhere since."""
+        if self.selection.layer == layer:
+            self.selection.filter = filter_
+            self.selection.unit = place
 
     def _shows_what_is_selected(self) -> bool:
         """Whether a click is on what is selected still, and not on what is about to go."""
         return self.result is not None and self.result.layer == self.selection.layer
 
     def _choose_strongest(self) -> None:
-        if self.result is not None:
-            best = self.result.large.strongest
-            self._pixel_chosen(best.row, best.column)
+        if self._shows_what_is_selected():
+            self._sought += 1
+            self.ask()
 
     def _no_unit(self) -> None:
         self.attempt(lambda: setattr(self.selection, "unit", None))

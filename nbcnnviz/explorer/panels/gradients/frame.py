@@ -13,7 +13,7 @@ from nbcnnviz.core.targets import Target
 from nbcnnviz.inside.dead import Dead
 from nbcnnviz.inside.statistics import Depth, Histogram
 
-Size = Literal["per value", "norm"]
+Size = Literal["RMS", "L2 norm"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class GradientsFrame:
     histograms : dict[str, Histogram]
         Of that layer; see `nbcnnviz.inside.histograms`.
     size : str
-        Norms ``"per value"``, over the root of the number of values, or as they are.
+        Norms ``"RMS"``, over the root of the number of values, or as they are.
     log_counts : bool
         Whether histograms count on a logarithmic axis.
     dead : Dead
@@ -67,7 +67,7 @@ class GradientsFrame:
     def roots(self) -> np.ndarray:
         """What norms are divided by: one a layer."""
         sizes = self.depth.sizes
-        return np.sqrt(sizes) if self.size == "per value" else np.ones(len(sizes))
+        return np.sqrt(sizes) if self.size == "RMS" else np.ones(len(sizes))
 
     def broken(self, layer: str) -> tuple[bool, bool, bool]:
         """Whether a layer's gradient, activation and ratio have NaN or infinite values in them."""

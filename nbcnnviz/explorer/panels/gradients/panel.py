@@ -14,13 +14,12 @@ from PIL import Image
 
 from nbcnnviz.core.errors import GradientError, MethodNotApplicableError, NbcnnvizError, StaleTraceError
 from nbcnnviz.core.samples import samples
-from nbcnnviz.core.targets import Target, in_python
+from nbcnnviz.core.targets import Target, in_python, one_class, same_target
 from nbcnnviz.core.trace import EVERYTHING, Trace
-from nbcnnviz.explorer.panels.asking import resolved, same
 from nbcnnviz.explorer.panels.gradients.frame import GradientsFrame, Size
 from nbcnnviz.explorer.panels.gradients.plots import depth_plots, picture, spread_plots
 from nbcnnviz.explorer.panels.gradients.words import about, dead_words, layer_words, summary
-from nbcnnviz.explorer.panels.panel import Panel, Request
+from nbcnnviz.explorer.panels.panel import Panel
 from nbcnnviz.explorer.panels.saving import FORMATS, write
 from nbcnnviz.explorer.widgets.charts import ColumnChart
 from nbcnnviz.explorer.widgets.layout import (
@@ -38,11 +37,12 @@ from nbcnnviz.explorer.widgets.layout import (
 )
 from nbcnnviz.inside.dead import DeadFilters
 from nbcnnviz.inside.statistics import Depth, Histogram, depth, histograms
+from nbcnnviz.session import Snapshot
 from nbcnnviz.session.tracing import weights_state
 
 _NORMS = {
-    "per value": "Over the root of the number of values, the root mean square: layers of all sizes compare",
-    "norm": "The L2 norm of all values together",
+    "RMS": "Over the root of the number of values, the root mean square: layers of all sizes compare",
+    "L2 norm": "The L2 norm of all values together",
 }
 _MOST_LISTED = 2000
 
@@ -76,7 +76,7 @@ class GradientsPanel(Panel):
         self.result: GradientsFrame | None = None
         self._known: _Known | None = None
         self._learning_rate = 1e-2
-        self._size: Size = "per value"
+        self._size: Size = "RMS"
         self._log_counts = True
         self._of_filter = False
         self._counts_asked = self._counts_made = 0  # of the dead filters over all samples
@@ -112,8 +112,9 @@ class GradientsPanel(Panel):
             control.observe(self._setter(set_), "value")
         self._of_box = labelled("Gradient of the", self._of)
         self._counts_box = labelled("Counts", self._counts)
-        self._about, self._selected, self._pointed_at = w.HTML(), w.HTML(), w.HTML()
-        self._depths = [ColumnChart(112, choose=self._column_chosen, point=self._pointed) for _ in range(3)]
+        self._about = w.HTML(hint("What the gradient does from layer to layer comes here ..."))
+        self._selected = w.HTML()
+        self._depths = [ColumnChart(96, choose=self._column_chosen) for _ in range(3)]
         self._spread_title = w.HTML()
         self._spreads = [ColumnChart(140) for _ in range(4)]
         self._spread_box = grid()
@@ -138,7 +139,6 @@ class GradientsPanel(Panel):
             self._about,
             *(chart.widget for chart in self._depths),
             self._selected,
-            self._pointed_at,
             row(self._spread_title, self._counts_box, gap="4px 20px"),
             self._spread_box,
             row(self._dead_text, self._all_samples, gap="4px 20px"),
@@ -178,11 +178,6 @@ class GradientsPanel(Panel):
 
         self.attempt(go)
 
-    def _pointed(self, column: int) -> None:
-        frame = self.result
-        if frame is not None and column < len(frame.depth.layers):
-            self._pointed_at.value = _line("Pointed at", layer_words(frame, column), "nbv-hint")
-
     def _count_samples(self) -> None:
         self._counts_asked += 1
         self.ask()
@@ -202,38 +197,38 @@ class GradientsPanel(Panel):
 
     # From the selection to frames.
 
-    def answer(self, request: Request, trace: Trace) -> Generator[GradientsFrame, None, None]:
+    def answer(self, snapshot: Snapshot, trace: Trace) -> Generator[GradientsFrame, None, None]:
         """The norms, one backward pass for all; the histograms of the layer; and the dead filters, over samples if asked."""
         self._begun = True
         self._count(trace)
-        of_filter = None if request.filter is None else self._of_filter
-        target = resolved(request.target if of_filter else request.class_, trace)
-        known = self._learn(trace, target, request.layer)
+        of_filter = None if snapshot.filter is None else self._of_filter
+        target = one_class(snapshot.target if of_filter else snapshot.class_, trace)
+        known = self._learn(trace, target, snapshot.layer)
         frame = GradientsFrame(
-            request.network,
+            snapshot.network,
             known.depth.at_rate(self._learning_rate),
             target,
             target.describe(trace.network),
-            request.layer,
-            None if request.layer is None else known.depth.column(trace, request.layer),
-            known.histograms.get(request.layer or "", {}),
+            snapshot.layer,
+            None if snapshot.layer is None else known.depth.column(trace, snapshot.layer),
+            known.histograms.get(snapshot.layer or "", {}),
             self._size,
             self._log_counts,
             self._dead.counted,
             of_filter,
         )
         del known
-        over_samples, self._counts_made = request.settings > self._counts_made, request.settings
+        over_samples, self._counts_made = snapshot.settings > self._counts_made, snapshot.settings
         yield frame
         names = samples() if over_samples else ()
         for step, name in enumerate(names, 1):
-            self._count(request.network.trace(name))
+            self._count(snapshot.network.trace(name))
             yield replace(frame, dead=self._dead.counted, step=step, steps=len(names))
 
     def _learn(self, trace: Trace, target: Target, layer: str | None) -> _Known:
         """What there is to know of a trace and a target, and of a layer; by one backward pass, if any."""
         known = self._known
-        if known is None or known.trace is not trace or not same(known.target, target):
+        if known is None or known.trace is not trace or not same_target(known.target, target):
             self._known = known = None
             gradients = trace.gradient(target, EVERYTHING)
             known = _Known(trace, target, depth(trace, target, gradients=gradients), {})
@@ -343,8 +338,8 @@ class GradientsPanel(Panel):
         return [*lines, "dead = DeadFilters()", "dead.add(trace)  # and the other pictures' traces"]
 
 
-def _line(what: str, said: str, style: str = "") -> str:
-    return f"<div class='{style}' style='line-height: 1.45'><b>{what}:</b> {html.escape(said)}</div>"
+def _line(what: str, said: str) -> str:
+    return f"<div style='line-height: 1.45'><b>{what}:</b> {html.escape(said)}</div>"
 
 
 def _offer(list_: w.Select, options: Sequence[tuple[str, Any]], value: Any) -> None:

@@ -16,7 +16,7 @@ _COLOURS = {"activations": GREEN, "gradients": PURPLE, "weights": BLUE, "weight 
 def depth_plots(frame: GradientsFrame) -> list[Plot]:
     """Gradients, activations, and the ratio of update to weight; a column a layer."""
     found = frame.depth
-    what = "root mean square" if frame.size == "per value" else "L2 norm"
+    what = "root mean square" if frame.size == "RMS" else "L2 norm"
     gradient, activation = found.gradient / frame.roots, found.activation / frame.roots
     hints = [layer_words(frame, column) for column in range(len(found.layers))]
     broken = [*zip(*(frame.broken(layer) for layer in found.layers), strict=True)] or [(), (), ()]

@@ -41,6 +41,10 @@ def about(frame: GradientsFrame) -> str:
         said.append("The target depends on no layer.")
     elif not known.any():
         said.append("The gradient is zero at every layer.")
+    said.append(
+        "Update / weight: how far one step of gradient descent would move the weights, as a share of their size; about 0.001 "
+        "is healthy."
+    )
     if any(bool((values == 0).any()) for values in (found.gradient, found.activation, found.ratio)):
         said.append("A ring at the bottom: exactly zero, which has no place on a logarithmic axis.")
     if found.not_finite:
@@ -64,7 +68,7 @@ def dead_words(frame: GradientsFrame) -> str:
     if not count:
         return f"None: each of {of:,} filters is above zero somewhere in {over} seen here."
     share = f"{count:,} of {of:,} filters are zero at every place of {over} seen here."
-    return share + (" More pictures may wake them." if dead.pictures < len(samples()) else "")
+    return share + (" Other pictures may activate them." if dead.pictures < len(samples()) else "")
 
 
 def summary(frame: GradientsFrame) -> str:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from nbcnnviz.core.errors import GradientError, StaleTraceError
-from nbcnnviz.core.targets import ClassScore, Target
+from nbcnnviz.core.targets import ClassScore, Target, same_target
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.explorer.panels.asking import same
 from nbcnnviz.explorer.panels.weights.frame import (
     COLUMNS,
     WeightsFrame,
@@ -36,7 +35,7 @@ class Known:
 
     def answers(self, trace: Trace, layer: str, target: Target) -> bool:
         """Whether this is of that trace, layer and target."""
-        return self.trace is trace and self.weights.layer == layer and same(self.target, target)
+        return self.trace is trace and self.weights.layer == layer and same_target(self.target, target)
 
     def frame(
         self, by: By, chosen: int | None, page_asked: Callable[[str, tuple[Any, ...]], int | None]

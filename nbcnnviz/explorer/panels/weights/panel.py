@@ -11,11 +11,10 @@ from PIL import Image
 
 from nbcnnviz.core.errors import MethodNotApplicableError, NbcnnvizError
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.targets import in_python
+from nbcnnviz.core.targets import in_python, one_class
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import TileFrame
-from nbcnnviz.explorer.panels.asking import resolved
-from nbcnnviz.explorer.panels.panel import Panel, Request
+from nbcnnviz.explorer.panels.panel import Panel
 from nbcnnviz.explorer.panels.saving import FORMATS, write
 from nbcnnviz.explorer.panels.weights.answer import Known, learn
 from nbcnnviz.explorer.panels.weights.frame import (
@@ -57,6 +56,7 @@ from nbcnnviz.explorer.widgets.layout import (
 from nbcnnviz.inside.kernels import By, with_weights
 from nbcnnviz.render import DIVERGING
 from nbcnnviz.render.plots import Plot
+from nbcnnviz.session import Snapshot
 
 _SORTS: dict[By, str] = {
     "index": "As the layer has them",
@@ -184,20 +184,20 @@ class WeightsPanel(Panel):
 
     # From the selection to a frame.
 
-    def answer(self, request: Request, trace: Trace) -> Generator[WeightsFrame | Offer, None, None]:
+    def answer(self, snapshot: Snapshot, trace: Trace) -> Generator[WeightsFrame | Offer, None, None]:
         """The weights of the layer, and their gradient by one backward pass, unless both are known."""
-        network, layer = request.network, request.layer
+        network, layer = snapshot.network, snapshot.layer
         offered = with_weights(network)
         if layer not in offered:
             others = near(offered, network, layer)
             yield Offer(network, others)
             raise MethodNotApplicableError(nothing_said(network, layer, others))
-        target = resolved(request.class_, trace)
+        target = one_class(snapshot.class_, trace)
         known = self._known
         if known is None or not known.answers(trace, layer, target):
             self._known = None
             self._known = known = learn(trace, layer, target)
-        chosen = self._own[1] if self._own is not None and self._own[0] == layer else request.filter
+        chosen = self._own[1] if self._own is not None and self._own[0] == layer else snapshot.filter
         yield known.frame(self._by, chosen, self._page_asked)
 
     def _page_asked(self, what: str, place: tuple[Any, ...]) -> int | None:
