@@ -29,7 +29,7 @@ from nbcnnviz.explorer.panels.compare.frames import (
 )
 from nbcnnviz.explorer.panels.compare.parts import Marked, ScoresView, WhatIfView
 from nbcnnviz.explorer.panels.compare.words import left_out, matrix
-from nbcnnviz.explorer.panels.panel import Panel, Request
+from nbcnnviz.explorer.panels.panel import Panel
 from nbcnnviz.explorer.panels.saving import FORMATS, write
 from nbcnnviz.explorer.widgets.layout import (
     Updating,
@@ -44,6 +44,7 @@ from nbcnnviz.explorer.widgets.layout import (
 )
 from nbcnnviz.metrics import Comparison, Entry
 from nbcnnviz.render import default_for
+from nbcnnviz.session import Snapshot
 
 _VIEWS = {
     MAPS: "The maps side by side; a click selects one",
@@ -242,9 +243,9 @@ class ComparePanel(Panel):
             self.what_if.change(),
         )
 
-    def answer(self, request: Request, trace: Trace) -> Generator[CompareFrame, None, None]:
+    def answer(self, snapshot: Snapshot, trace: Trace) -> Generator[CompareFrame, None, None]:
         """The maps, the cheapest first, and their scores if asked; or the scores before and after."""
-        yield from self._computing.answer(request, trace)
+        yield from self._computing.answer(snapshot, trace)
 
     # From frames to the screen.
 
@@ -254,7 +255,7 @@ class ComparePanel(Panel):
         self._on_picture = None
         self._show_marked()
 
-    def show_question(self, snapshot: Request, trace: Trace) -> None:
+    def show_question(self, snapshot: Snapshot, trace: Trace) -> None:
         """Show what is not shown, and why, for this trace."""
         self._say = lambda comparison: left_out(comparison, trace, _COSTS[self.cost.value])
 
