@@ -60,7 +60,7 @@ def _stream(
     checkpoint: str | PathLike[str] | None = None,
     start: TopPatches | None = None,
     client: Any = None,
-) -> Iterator[TopPatches]:
+) -> Generator[TopPatches, None, None]:
     """Find what makes each channel fire: the k strongest pictures, how often it fires, at which values, for which classes.
 
     Zeiler & Fergus 2014, figure 2, shows nine of them beside the projection of each one's strongest activation.
@@ -129,7 +129,7 @@ def _frames(
     batch: int,
     path: Path | None,
     client: Any,
-) -> Iterator[TopPatches]:
+) -> Generator[TopPatches, None, None]:
     todo = [c for c in range(-(-len(source) // chunk_size(len(source)))) if c not in start.chunks]
     parts: Iterator[TopPatches]
     if client is None:
@@ -168,7 +168,7 @@ def _here(
 class _Scan(Generic[P]):
     """The function `scan`, with `stream` beside it, which has the same arguments."""
 
-    def __init__(self, stream: Callable[P, Iterator[TopPatches]]) -> None:
+    def __init__(self, stream: Callable[P, Generator[TopPatches, None, None]]) -> None:
         functools.update_wrapper(self, stream)
         self.__name__ = self.__qualname__ = "scan"
         self.__signature__ = inspect.signature(stream).replace(return_annotation="TopPatches")

@@ -248,16 +248,16 @@ class Explorer(w.VBox):
             self.session.ask()
 
     def _turn_to(self, name: str) -> None:
-        session = self.session
         if name not in self._panels:
-            panel = self._panels[name] = TABS[name](self.selection, self._attempt, session.ask)
-            panel.use(session.tasks)
+            ask = lambda: name == self._panel and self.session.ask()  # noqa: E731 - a hidden one is asked when it is turned up
+            panel = self._panels[name] = TABS[name](self.selection, self._attempt, ask)
+            panel.use(self.session.tasks)
             receive_while_busy(panel.widget)
             self._tabs.children[self._names.index(name)].children = [panel.widget]
-            session.add(panel)
+            self.session.add(panel)
             if isinstance(panel, ExplainPanel):
-                session.explanation = panel
-        self._panel, session.view = name, self._panels[name]
+                self.session.explanation = panel
+        self._panel, self.session.view = name, self._panels[name]
         self._tools.formats = list(self._panels[name].formats)
         self._controls.uses_method = self._panels[name].uses_method
         self._controls.follow()
