@@ -20,7 +20,10 @@ export class Choice {
   /** `choose` is told the place of an option that was clicked or chosen by key, `moved` that of one that was reached. */
   constructor(
     attributes: Record<string, string>,
-    private readonly act: { choose: (at: number) => void; moved: (at: number) => void },
+    private readonly act: {
+      choose: (at: number, event: MouseEvent | KeyboardEvent) => void;
+      moved: (at: number) => void;
+    },
     signal: AbortSignal,
   ) {
     this.element = h("div", { role: "listbox", tabindex: "0", ...attributes });
@@ -30,7 +33,7 @@ export class Choice {
         const at = this.at(event.target as Element);
         if (at < 0) return;
         this.move(at);
-        act.choose(at);
+        act.choose(at, event);
       },
       { signal },
     );
@@ -45,6 +48,8 @@ export class Choice {
 
   /** Show these options; what was reached stays reached, as far as it goes. */
   offer(options: HTMLElement[]): void {
+    const same = options.length === this.options.length && options.every((o, i) => o === this.options[i]);
+    if (same) return; // what is under the cursor stays there, and a click on it is one
     this.options = options;
     for (const [i, option] of options.entries()) option.id = `${this.id}-${i}`;
     this.element.replaceChildren(...options);
@@ -74,7 +79,7 @@ export class Choice {
   key(event: KeyboardEvent): boolean {
     if (document.activeElement !== this.element || this.options.length === 0) return false;
     if (event.key === "Enter" || event.key === " ") {
-      this.act.choose(this.active);
+      this.act.choose(this.active, event);
       return true;
     }
     const to = this.after(event.key);

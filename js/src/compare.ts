@@ -30,6 +30,11 @@ export class Comparison {
     signal: AbortSignal,
   ) {
     follow(model, ["compare"], () => this.begin(), signal);
+    // Another map or picture is shown as it is: what was flipped by hand was the one before.
+    const anew = () => {
+      if (this.mode === "overlay") this.flipped = false;
+    };
+    follow(model, ["values", "picture"], anew, signal);
     follow(model, ["split"], () => this.place(), signal);
     this.reducedMotion?.addEventListener("change", () => this.begin(), { signal });
     signal.addEventListener("abort", () => clearInterval(this.timer));

@@ -1,6 +1,7 @@
 // The front end: one bundle, a view for each kind of widget. The kernel sends bytes; colouring, scaling, opacity,
 // threshold and the value under the cursor are worked out here, without a message.
 import type { RenderProps } from "@anywidget/types";
+import { classes } from "./classes";
 import { intake } from "./intake";
 import { layers } from "./layers";
 import { maps } from "./maps";
@@ -11,7 +12,7 @@ import { status } from "./status";
 import { tiles } from "./tiles";
 import { toolbar } from "./toolbar";
 
-const KINDS = { maps, status, tiles, pictures, tools: toolbar, layers, intake, marking };
+const KINDS = { maps, status, tiles, pictures, tools: toolbar, layers, intake, marking, classes };
 
 async function render({ model, el }: RenderProps<Front>) {
   const gone = new AbortController();

@@ -1,9 +1,12 @@
 // Where pictures come in: samples as thumbnails, files dropped or pasted anywhere on the explorer, the camera; and a box
 // drawn on the picture crops it. What is given goes to the kernel and nowhere else.
-import { h } from "./dom";
+import { button, h, icon } from "./dom";
 import { keys } from "./keys";
 import { bytes, follow, type Intake, type Model } from "./model";
 
+const PLUS = "M8 3v10M3 8h10";
+const CROP = "M4 1v11h11M1 4h11v11";
+const CAMERA = "M2 5h3l1-2h4l1 2h3v8H2zM8 7a2 2 0 1 0 0 4 2 2 0 0 0 0-4";
 /** The side of a camera's frame that is sent, in pixels, and its quality: about 15 kB. */
 const FRAME = 256;
 const QUALITY = 0.8;
@@ -12,44 +15,82 @@ const MOST = 100e6;
 
 export function intake(model: Model<Intake>, el: HTMLElement, signal: AbortSignal): void {
   const strip = h("div", {
-    class: "nbv-strip",
+    class: "nbv-strip nbv-key-p",
     role: "listbox",
     tabindex: "0",
-    "aria-label": "Sample pictures",
+    "aria-label": "Pictures",
   });
   const crop = new Crop(model, signal);
   const camera = new Camera(model, signal);
   const message = h("span", { class: "nbv-message", role: "status", "aria-live": "polite" });
+  const file = h("input", { type: "file", accept: "image/*", hidden: "", tabindex: "-1" });
+  const upload = button(
+    icon(PLUS),
+    "A picture from your computer; or drop or paste one anywhere here",
+    "",
+    () => file.click(),
+    signal,
+  );
+  upload.classList.add("nbv-upload");
+  const opener = button(
+    icon(CROP),
+    "The picture as it was given, to crop it",
+    "",
+    () => unfold(crop.element.hidden),
+    signal,
+  );
+  opener.classList.add("nbv-original-opener");
+  const unfold = (open: boolean) => {
+    crop.element.hidden = !open;
+    opener.setAttribute("aria-expanded", String(open));
+    if (open) model.send({ type: "measure" }); // which part the network takes
+  };
+  unfold(false);
   const element = h(
     "section",
     { class: "nbv-intake", "aria-label": "Picture" },
-    h(
-      "div",
-      { class: "nbv-intake-head" },
-      h("b", {}, "Picture"),
-      h("span", { class: "nbv-hint" }, "drop or paste one anywhere here"),
-    ),
     strip,
+    upload,
+    camera.button,
+    opener,
+    file,
+    h("div", { class: "nbv-chip" }, message, camera.message),
     crop.element,
-    h("div", { class: "nbv-toolbar" }, camera.button, crop.whole, message, camera.message),
   );
+  file.addEventListener(
+    "change",
+    () => {
+      void take(file.files?.[0]);
+      file.value = ""; // that the same file can be chosen again
+    },
+    { signal },
+  );
+  const elsewhere = (event: Event) => {
+    if (!element.contains(event.target as Node)) unfold(false);
+  };
+  window.addEventListener("pointerdown", elsewhere, { capture: true, signal });
+  element.addEventListener("keydown", (event) => event.key === "Escape" && unfold(false), { signal });
 
   let active = 0;
+  const thumb = (name: string, title: string, encoded: DataView, i: number) => {
+    const image = h("img", { alt: title, draggable: "false" });
+    void show(image, encoded);
+    return h("div", { role: "option", title, id: `${id}-${i}`, "data-name": name }, image);
+  };
+  /** The samples, and behind them the last picture that was the reader's own. */
   const offer = () => {
-    const names = model.get("names");
-    strip.replaceChildren(
-      ...model.get("thumbs").map((thumb, i) => {
-        const image = h("img", { alt: names[i] ?? "", draggable: "false" });
-        void show(image, thumb);
-        return h("div", { role: "option", title: names[i] ?? "", id: `${id}-${i}` }, image);
-      }),
-    );
+    const [names, own] = [model.get("names"), model.get("own")];
+    const samples = model
+      .get("thumbs")
+      .map((encoded, i) => thumb(names[i] ?? "", names[i] ?? "", encoded, i));
+    const last = own ? [thumb(own, `${own}: your picture`, model.get("own_thumb"), samples.length)] : [];
+    strip.replaceChildren(...samples, ...last);
     mark();
   };
   const id = `nbv-sample-${Math.random().toString(36).slice(2)}`;
   const mark = () => {
-    const names = model.get("names");
-    const chosen = names.indexOf(model.get("current"));
+    const names = [...strip.children].map((option) => (option as HTMLElement).dataset.name ?? "");
+    const chosen = names.lastIndexOf(model.get("current"));
     if (chosen >= 0) active = chosen;
     for (const [i, option] of [...strip.children].entries()) {
       option.setAttribute("aria-selected", String(i === chosen));
@@ -59,7 +100,8 @@ export function intake(model: Model<Intake>, el: HTMLElement, signal: AbortSigna
   };
   const choose = (at: number) => {
     camera.stop();
-    model.send({ type: "sample", name: model.get("names")[at] });
+    const name = model.get("names")[at];
+    model.send(name === undefined ? { type: "own" } : { type: "sample", name });
   };
   strip.addEventListener(
     "click",
@@ -128,8 +170,10 @@ export function intake(model: Model<Intake>, el: HTMLElement, signal: AbortSigna
   };
   window.addEventListener("paste", pasted, { capture: true, signal });
 
-  follow(model, ["thumbs", "names"], offer, signal);
+  follow(model, ["thumbs", "names", "own", "own_thumb"], offer, signal);
   follow(model, ["current"], mark, signal);
+  const again = () => crop.element.hidden || model.send({ type: "measure" });
+  follow(model, ["original", "crop"], again, signal);
   el.append(element);
   offer();
 }
@@ -148,17 +192,25 @@ type Box = [left: number, top: number, right: number, bottom: number];
 class Crop {
   private readonly image = h("img", { alt: "The picture as given", draggable: "false" });
   private readonly box = h("div", { class: "nbv-crop", "aria-hidden": "true" });
+  private readonly taken = h("div", { class: "nbv-taken", "aria-hidden": "true" });
   private readonly stage = h(
     "div",
     { class: "nbv-original", title: "Draw a box to crop to it" },
     this.image,
     this.box,
+    this.taken,
   );
-  readonly element = this.stage;
   readonly whole = h(
     "button",
     { type: "button", title: "Crop no more: take all of the picture" },
     "Whole picture",
+  );
+  readonly element = h(
+    "div",
+    { class: "nbv-popover nbv-crop-popover", role: "group", "aria-label": "The picture as given" },
+    this.stage,
+    h("p", { class: "nbv-hint" }, "Draw a box to crop. Dashed: the part that the network takes."),
+    this.whole,
   );
 
   constructor(
@@ -216,7 +268,7 @@ class Crop {
     };
     const mark = () => this.draw(model.get("crop") as Box);
     follow(model, ["original"], refresh, signal);
-    follow(model, ["crop"], mark, signal);
+    follow(model, ["crop", "taken"], mark, signal);
     refresh();
     mark();
   }
@@ -225,14 +277,29 @@ class Crop {
     const whole = right - left >= 1 && bottom - top >= 1;
     this.box.hidden = whole;
     this.whole.disabled = (this.model.get("crop") as Box).every((v, i) => v === [0, 0, 1, 1][i]);
-    const percent = (share: number) => `${(100 * share).toFixed(2)}%`;
-    Object.assign(this.box.style, {
-      left: percent(left),
-      top: percent(top),
-      width: percent(right - left),
-      height: percent(bottom - top),
-    });
+    place(this.box, [left, top, right, bottom]);
+    // What the network takes is a part of what is cropped.
+    const taken = this.model.get("taken");
+    this.taken.hidden = taken.length !== 4;
+    if (taken.length !== 4) return;
+    const [width, height] = [right - left, bottom - top];
+    place(this.taken, [
+      left + taken[0] * width,
+      top + taken[1] * height,
+      left + taken[2] * width,
+      top + taken[3] * height,
+    ]);
   }
+}
+
+function place(box: HTMLElement, [left, top, right, bottom]: Box): void {
+  const percent = (share: number) => `${(100 * share).toFixed(2)}%`;
+  Object.assign(box.style, {
+    left: percent(left),
+    top: percent(top),
+    width: percent(right - left),
+    height: percent(bottom - top),
+  });
 }
 
 /** The camera: the next frame goes off when the kernel has answered the last, so that what is shown is what is seen. */
@@ -241,10 +308,12 @@ class Camera {
     "button",
     {
       type: "button",
+      class: "nbv-camera",
       title: "Explain what the camera sees, frame by frame; again to stop",
+      "aria-label": "Camera",
       "aria-pressed": "false",
     },
-    "Camera",
+    icon(CAMERA),
   );
   readonly message = h("span", { class: "nbv-message", role: "status" });
   private stream: MediaStream | null = null;

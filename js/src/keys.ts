@@ -12,18 +12,23 @@ export interface Binding {
  * Give keys pressed within `root` to `act`, which tells whether it handled them.
  *
  * JupyterLab listens on the document and would take letters, arrows and Enter for its notebook; here they are taken on
- * the window, ahead of it. What is never ours goes on its way: Tab, Escape, Shift-Enter, and all with Ctrl, Alt or Meta.
+ * the window, ahead of it. What is never ours goes on its way: Tab, Escape, Shift-Enter (but in the list of classes), and
+ * all with Ctrl, Alt or Meta.
  */
 export function keys(root: HTMLElement, act: (event: KeyboardEvent) => boolean, signal: AbortSignal): void {
   const pressed = (event: KeyboardEvent) => {
     if (!root.contains(event.target as Node)) return;
     if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
-    if (event.key === "Tab" || event.key === "Escape" || (event.shiftKey && event.key === "Enter")) return;
+    if (event.key === "Tab" || event.key === "Escape") return;
+    if (event.shiftKey && event.key === "Enter" && !(event.target as Element).closest(SHIFTED)) return;
     if (!isNative(event) && act(event)) event.preventDefault();
     event.stopPropagation();
   };
   window.addEventListener("keydown", pressed, { capture: true, signal });
 }
+
+/** Where Shift-Enter has a use of its own: elsewhere it runs the cell. */
+const SHIFTED = "[data-nbv-shift-enter]";
 
 /** Whether the focused control, or a dialog, has a use of its own for a key. */
 function isNative({ target, key }: KeyboardEvent): boolean {
@@ -31,6 +36,8 @@ function isNative({ target, key }: KeyboardEvent): boolean {
   if (target.closest("dialog")) return true;
   if (target instanceof HTMLSelectElement) return key !== "?"; // letters search in it
   if (target instanceof HTMLInputElement && target.type === "range") return key.length > 1; // arrows and their like
+  if (target instanceof HTMLInputElement && target.type === "search")
+    return key !== "Enter" && key.length === 1;
   return target instanceof HTMLButtonElement || target instanceof HTMLInputElement
     ? key === "Enter" || key === " "
     : false;

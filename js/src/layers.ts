@@ -1,5 +1,6 @@
-// The layer map: the network's modules as a tree, in the order of the forward pass. The bar of a row is as long as the
-// maps are wide, on a scale of doublings, so that the network's funnel is visible; it is as dark as the layer is active.
+// The tree of layers: the network's modules in the order of the forward pass. The bar of a row is as long as the maps are
+// wide, on a scale of doublings; it is as dark as the layer is active. Above it stands the strip, see depth.ts.
+import { Strip } from "./depth";
 import { h } from "./dom";
 import { keys } from "./keys";
 import { bytes, follow, type Layers, type Model } from "./model";
@@ -9,12 +10,17 @@ import { short } from "./paint";
 const OPEN = 18;
 
 export function layers(model: Model<Layers>, el: HTMLElement, signal: AbortSignal): void {
-  const map = new LayerMap(model, signal);
-  follow(model, ["names", "depths", "sizes", "kinds", "shapes"], () => map.build(), signal);
-  follow(model, ["current"], () => map.mark(), signal);
-  follow(model, ["heat", "heat_title"], () => map.warm(), signal);
-  el.append(map.element);
-  map.build();
+  const strip = new Strip(model, signal);
+  const tree = new LayerTree(model, strip, signal);
+  follow(model, ["names", "depths", "sizes", "kinds", "shapes"], () => tree.build(), signal);
+  follow(model, ["names", "kinds", "shapes", "order", "sides"], () => strip.build(), signal);
+  follow(model, ["current", "filter", "filters", "note"], () => strip.mark(), signal);
+  follow(model, ["current"], () => tree.mark(), signal);
+  follow(model, ["heat", "heat_title"], () => [strip, tree].map((view) => view.warm()), signal);
+  el.classList.add("nbv-contents"); // strip and tree have places of their own in the explorer's layout
+  el.append(strip.element, tree.element);
+  strip.build();
+  tree.build();
 }
 
 interface Row {
@@ -30,38 +36,75 @@ interface Row {
 
 let maps = 0;
 
-class LayerMap {
+class LayerTree {
   private readonly id = `nbv-layers-${++maps}`;
-  private readonly search = h("input", {
-    type: "search",
-    placeholder: "Search layers",
-    "aria-label": "Search layers",
-    title: "Show only layers whose name or kind holds this",
-  });
   private readonly tree = h("div", {
     class: "nbv-layers",
     role: "tree",
     tabindex: "0",
     "aria-label": "Layers, in the order of the forward pass",
   });
-  readonly element = h(
-    "section",
-    { class: "nbv-layermap", "aria-label": "Layer map" },
-    this.search,
-    this.tree,
-  );
+  readonly element = h("section", { class: "nbv-layermap", "aria-label": "Layers as a tree" }, this.tree);
   private rows: Row[] = [];
   private open = new Set<number>();
   private active = 0;
 
   constructor(
     private readonly model: Model<Layers>,
+    private readonly strip: Strip,
     signal: AbortSignal,
   ) {
-    this.search.dataset.lmSuppressShortcuts = "true";
-    this.search.addEventListener("input", () => this.lay(), { signal });
+    const { search } = strip;
+    search.addEventListener("input", () => this.searched(), { signal });
+    strip.opener.addEventListener("click", () => this.unfold(!this.unfolded), { signal });
     this.tree.addEventListener("click", (event) => this.clicked(event.target as Element), { signal });
     keys(this.element, (event) => this.key(event), signal);
+    keys(strip.element, (event) => strip.key(event) || this.keyInSearch(event), signal);
+    const leave = (event: FocusEvent) => {
+      const to = event.relatedTarget as Node | null;
+      const within = [this.element, strip.element].some((part) => part.contains(to));
+      if (to && !within) this.unfold(false);
+    };
+    for (const part of [this.element, strip.element]) {
+      part.addEventListener("focusout", leave, { signal });
+      part.addEventListener("keydown", (event) => event.key === "Escape" && this.unfold(false), { signal });
+    }
+    const elsewhere = (event: Event) => {
+      const within = [this.element, strip.element].some((part) => part.contains(event.target as Node));
+      if (!within) this.unfold(false);
+    };
+    window.addEventListener("pointerdown", elsewhere, { capture: true, signal });
+  }
+
+  private get unfolded(): boolean {
+    return this.element.classList.contains("nbv-unfolded");
+  }
+
+  /** Lay the tree over the panel, or put it away; where it stands beside, it is always there. */
+  private unfold(open: boolean): void {
+    this.element.classList.toggle("nbv-unfolded", open);
+    this.strip.opener.setAttribute("aria-expanded", String(open));
+    if (open) this.mark();
+  }
+
+  private get wanted(): string {
+    return this.strip.search.value.trim().toLowerCase();
+  }
+
+  private searched(): void {
+    this.lay();
+    if (this.wanted && !this.unfolded) this.unfold(true);
+  }
+
+  private keyInSearch(event: KeyboardEvent): boolean {
+    if (event.target !== this.strip.search) return false;
+    const first = this.visible.find((row) => row.layer);
+    if (event.key === "Enter" && this.wanted && first) this.choose(first);
+    else if (event.key === "ArrowDown") {
+      this.unfold(true);
+      this.tree.focus();
+    } else return false;
+    return true;
   }
 
   /** Make the rows anew. */
@@ -74,8 +117,7 @@ class LayerMap {
     const [kinds, shapes] = [this.model.get("kinds"), this.model.get("shapes")];
     if (new Set([names, depths, sizes, kinds, shapes].map((list) => list.length)).size > 1) return; // half a message
     this.rows = names.map((name, at) => {
-      const [, height = 0, width = 0] = shapes[at];
-      const length = Math.log2(Math.max(height, width, 1) + 1);
+      const length = Math.log2(1 + (this.model.get("sides")[at] || 1));
       const bar = h("span", { class: "nbv-funnel", style: `width: ${(6 * length).toFixed(0)}px` });
       const element = h(
         "div",
@@ -87,7 +129,12 @@ class LayerMap {
           style: `--nbv-depth: ${depths[at]}`,
         },
         h("span", { class: "nbv-twist", "aria-hidden": "true" }),
-        h("span", { class: "nbv-name" }, name.split(".").at(-1) ?? name),
+        h(
+          "span",
+          { class: "nbv-called" },
+          h("span", { class: "nbv-path" }, name.slice(0, name.lastIndexOf(".") + 1)),
+          h("span", { class: "nbv-name" }, name.split(".").at(-1) ?? name),
+        ),
         h("span", { class: "nbv-kind" }, kinds[at]),
         h("span", { class: "nbv-shape" }, shapes[at].join(" × ")),
         h("span", { class: "nbv-lane", "aria-hidden": "true" }, bar),
@@ -140,7 +187,8 @@ class LayerMap {
 
   /** Put up the rows that are to be seen. */
   private lay(): void {
-    const wanted = this.search.value.trim().toLowerCase();
+    const { wanted } = this;
+    this.tree.classList.toggle("nbv-searched", wanted !== ""); // each by its whole path then
     const visible: Row[] = [];
     for (let at = 0; at < this.rows.length; ) {
       const row = this.rows[at];
@@ -153,12 +201,16 @@ class LayerMap {
       at += open ? 1 : row.size + 1;
     }
     this.tree.replaceChildren(...visible.map((row) => row.element));
+    if (!visible.length)
+      this.tree.append(h("p", { class: "nbv-hint" }, `No layer has “${wanted}” in its name or kind.`));
     if (!visible.some((row) => row.at === this.active)) this.active = visible[0]?.at ?? 0;
     this.reach(this.active);
   }
 
   private get visible(): Row[] {
-    return [...this.tree.children].map((element) => this.rows[Number(element.id.split("-").at(-1))]);
+    return [...this.tree.querySelectorAll("[role=treeitem]")].map(
+      (element) => this.rows[Number(element.id.split("-").at(-1))],
+    );
   }
 
   private clicked(target: Element): void {
@@ -172,7 +224,11 @@ class LayerMap {
 
   private choose(row: Row): void {
     this.reach(row.at);
-    if (row.layer) this.model.send({ type: "choose", layer: row.name });
+    if (!row.layer) return;
+    this.model.send({ type: "choose", layer: row.name });
+    if (!this.unfolded) return;
+    this.unfold(false);
+    this.strip.focus();
   }
 
   private toggle(row: Row, open = !this.open.has(row.at)): void {

@@ -38,7 +38,7 @@ export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSig
   const caption = h("div", { class: "nbv-caption" });
   const likeness = h("div", { class: "nbv-likeness" });
   const showCaption = () => {
-    caption.textContent = model.get("caption");
+    caption.textContent = caption.title = model.get("caption");
     likeness.textContent = model.get("likeness");
     views.element.setAttribute("aria-label", model.get("caption") || "Map");
   };
@@ -77,10 +77,17 @@ export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSig
     share,
     button("+", "Zoom in; also Ctrl and the wheel, and drag to move", "+", () => zoom.by(1.5), signal),
   );
+  const beside = h("div", { class: "nbv-beside" }, zooming, tools(root, figure, bindings, others, signal));
   root.append(
-    h("div", { class: "nbv-head" }, caption, zooming, tools(root, figure, bindings, others, signal)),
+    h("div", { class: "nbv-head" }, caption, views.menu, beside),
     views.element,
-    h("div", { class: "nbv-scale" }, bar.element, views.readout, likeness),
+    h(
+      "div",
+      { class: "nbv-scale" },
+      bar.element,
+      coloursMenu(model, signal),
+      h("div", { class: "nbv-told" }, likeness, views.readout),
+    ),
     controls(model, comparison, signal),
   );
   el.append(root);
@@ -192,7 +199,7 @@ export function controls(model: Model<Maps>, comparison: Comparison, signal: Abo
     const pinned = model.get("pinned").caption !== undefined;
     other.value = model.get("compare_with");
     other.hidden = !pinned || model.get("compare") === "overlay";
-    pin.hidden = !pinnable(model);
+    pin.hidden = pinned || !pinnable(model);
     unpin.hidden = !pinned;
   };
   const save = (name: "compare" | "compare_with" | "contours", value: string | boolean) => {
@@ -209,7 +216,6 @@ export function controls(model: Model<Maps>, comparison: Comparison, signal: Abo
     { class: "nbv-controls nbv-local" },
     slider("opacity", "Opacity", "How strongly the map covers the picture (o, O)"),
     slider("threshold", "Threshold", "Hide the map where it is weaker than this (t, T)"),
-    coloursMenu(model, signal),
     h(
       "label",
       { title: "How the overlay is compared with the picture, or with a map that was pinned (v)" },

@@ -3,7 +3,7 @@ import type { AnyModel } from "@anywidget/types";
 
 /** What every widget has: which view it gets, and what screen readers call it. */
 export interface Front {
-  kind: "maps" | "status" | "tiles" | "pictures" | "tools" | "layers" | "intake" | "marking";
+  kind: "maps" | "status" | "tiles" | "pictures" | "tools" | "layers" | "intake" | "marking" | "classes";
   label: string;
 }
 
@@ -78,6 +78,8 @@ export interface Status extends Front {
   pausable: boolean;
   paused: boolean;
   error: string;
+  /** Whether what is on screen answers something else than what was asked last. */
+  stale: boolean;
   /** Identifies the snapshot of the explorer that is saved in the notebook; "" if none is. */
   snapshot: string;
 }
@@ -139,8 +141,15 @@ export interface Layers extends Front {
   /** The module's class, "" if it is no layer itself; the shape of what it returns. */
   kinds: string[];
   shapes: number[][];
-  /** The name of the layer looked at. */
+  /** The larger side of the maps that it returns, 0 where it returns none; the rows of layers in the order in which they return. */
+  sides: number[];
+  order: number[];
+  /** The name of the layer looked at; the channel of it that is explained, -1 for none, and how many it has. */
   current: string;
+  filter: number;
+  filters: number;
+  /** In words, why the layer does not matter now; "" where it does. */
+  note: string;
   /** A float32 a row that colours it, NaN where none is known, or nothing at all; and what that is. */
   heat: DataView;
   heat_title: string;
@@ -164,8 +173,41 @@ export interface Intake extends Front {
   /** The name of the picture in use, and an encoded image of it as it was given. */
   current: string;
   original: DataView;
-  /** What is cropped: left, top, right, bottom, as shares of width and height. */
+  /** The name of the last picture that was no sample, "" for none, and an encoded image of it. */
+  own: string;
+  own_thumb: DataView;
+  /** What is cropped: left, top, right, bottom, as shares of width and height; and what the network takes of that, or nothing. */
   crop: number[];
+  taken: number[];
+}
+
+/** front/classes.py */
+export interface Classes extends Front {
+  heading: string;
+  /** The best classes, and what a search found: a row each; the text that was searched, and how many it found. */
+  rows: ClassRow[];
+  found: ClassRow[];
+  wanted: string;
+  matches: number;
+  /** How many classes there are. */
+  count: number;
+  /** The indices of the class explained and of that which it is held against, -1 for none. */
+  chosen: number;
+  against: number;
+  /** Whether whichever class is on top is explained, and whether there is one. */
+  top: boolean;
+  topped: boolean;
+  /** In words, why there are no rows. */
+  note: string;
+}
+
+export interface ClassRow {
+  index: number;
+  name: string;
+  text: string;
+  /** Where the bar starts and ends, as shares of the width. */
+  start: number;
+  end: number;
 }
 
 export type Model<State extends object> = AnyModel<State>;

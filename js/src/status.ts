@@ -12,7 +12,7 @@ export function status(model: Model<Status>, el: HTMLElement, signal: AbortSigna
   const line = new StatusLine(model, signal);
   follow(
     model,
-    ["status", "step", "steps", "running", "pausable", "paused", "error"],
+    ["status", "step", "steps", "running", "pausable", "paused", "error", "stale"],
     () => line.paint(),
     signal,
   );
@@ -39,12 +39,19 @@ export class StatusLine {
     "Stop",
   );
   private readonly pause = h("button", { type: "button", title: "Pause, and go on" }, "Pause");
-  private readonly error = h("div", { class: "nbv-error", role: "alert" });
+  /** In the place of the text, so that nothing moves; what is longer than the line is read in full when it has the focus. */
+  private readonly error = h("div", { class: "nbv-error", role: "alert", tabindex: "0" });
   readonly element = h(
     "div",
     { class: "nbv-status" },
-    h("div", { class: "nbv-line" }, this.progress, this.stop, this.pause, this.text),
-    this.error,
+    h(
+      "div",
+      { class: "nbv-line" },
+      this.progress,
+      this.stop,
+      this.pause,
+      h("div", { class: "nbv-said" }, this.text, this.error),
+    ),
   );
 
   constructor(
@@ -68,12 +75,15 @@ export class StatusLine {
     else this.progress.value = step;
     this.progress.classList.toggle("nbv-idle", !running);
     this.stop.disabled = !running;
-    this.pause.hidden = !this.model.get("pausable");
+    this.pause.disabled = !this.model.get("pausable"); // there all the same: the others keep their places
     this.pause.textContent = this.model.get("paused") ? "Resume" : "Pause";
-    this.text.textContent = this.model.get("status");
     const error = this.model.get("error");
-    this.error.textContent = error;
+    this.text.textContent = this.text.title = this.model.get("status");
+    this.error.textContent = this.error.title = error;
     this.error.hidden = !error;
+    this.text.hidden = error !== "";
+    const explorer = this.element.closest(".nbcnnviz");
+    explorer?.classList.toggle("nbv-stale", this.model.get("stale"));
   }
 }
 

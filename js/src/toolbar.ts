@@ -1,17 +1,23 @@
 // Undo, redo, and what is taken away from a panel: its code to the clipboard, what it shows to a file. Both are asked of
 // the kernel, which answers with a message.
-import { h } from "./dom";
+import { explorerOf, h, icon } from "./dom";
 import { follow, type Model, type Tools } from "./model";
 import { receiveFiles } from "./save";
+
+const UNDO = "M6 3L2.5 6.5L6 10M3 6.5h6a4 4 0 0 1 0 7H6";
+const REDO = "M10 3l3.5 3.5L10 10M13 6.5H7a4 4 0 0 0 0 7h3";
+const FILL = "M2 6V2h4M10 2h4v4M14 10v4h-4M6 14H2v-4";
 
 type Answer = { type: "code"; text: string };
 
 export function toolbar(model: Model<Tools>, el: HTMLElement, signal: AbortSignal): void {
-  const undo = button("Undo", "Select what was selected before (Alt+Z)");
-  const redo = button("Redo", "Select what was selected before Undo (Alt+Shift+Z)");
-  const copy = button("Copy code", "Copy the Python that makes what is shown again (Alt+C)");
+  const undo = button(icon(UNDO), "Undo", "Select what was selected before (Alt+Z)");
+  const redo = button(icon(REDO), "Redo", "Select what was selected before Undo (Alt+Shift+Z)");
+  const copy = button("Code", "Copy code", "Copy the Python that makes what is shown again (Alt+C)");
   const formats = h("select", { title: "Save what is shown as (Alt+S)", "aria-label": "Save as" });
   formats.dataset.lmSuppressShortcuts = "true";
+  const full = button(icon(FILL), "Full screen", "The whole explorer on the whole screen, with larger type");
+  full.hidden = !document.fullscreenEnabled;
   const message = h("span", { class: "nbv-message", role: "status", "aria-live": "polite" });
   // Where no clipboard may be had, what should be on it is here to be copied by hand.
   const text = h("textarea", {
@@ -29,15 +35,21 @@ export function toolbar(model: Model<Tools>, el: HTMLElement, signal: AbortSigna
     redo,
     copy,
     formats,
-    message,
-    text,
+    full,
+    h("div", { class: "nbv-chip" }, message, text),
   );
+  const fill = () => {
+    const root = explorerOf(element);
+    if (document.fullscreenElement) void document.exitFullscreen();
+    else void root?.requestFullscreen().catch(() => {}); // the host may not allow it
+  };
+  full.addEventListener("click", fill, { signal });
 
   const paint = () => {
     undo.disabled = !model.get("can_undo");
     redo.disabled = !model.get("can_redo");
     formats.replaceChildren(
-      h("option", { value: "" }, "Save as …"),
+      h("option", { value: "" }, "Save …"),
       ...model.get("formats").map((name) => h("option", { value: name }, name.toUpperCase())),
     );
     formats.value = "";
@@ -55,7 +67,8 @@ export function toolbar(model: Model<Tools>, el: HTMLElement, signal: AbortSigna
   formats.addEventListener(
     "change",
     () => {
-      if (formats.value) model.send({ type: "save", format: formats.value });
+      const format = formats.value;
+      if (format && !drawnHere(element, format)) model.send({ type: "save", format });
       formats.value = "";
     },
     { signal },
@@ -105,14 +118,26 @@ export function toolbar(model: Model<Tools>, el: HTMLElement, signal: AbortSigna
   paint();
 }
 
-function button(name: string, title: string): HTMLButtonElement {
-  return h("button", { type: "button", title }, name);
+function button(face: Node | string, name: string, title: string): HTMLButtonElement {
+  return h("button", { type: "button", title, "aria-label": name }, face);
+}
+
+/** Have the panel's own frame save a picture, as its keys do: with its caption and its scale. Whether there is one. */
+function drawnHere(element: Element, format: string): boolean {
+  if (format !== "png" && format !== "svg") return false;
+  const frames = [...(explorerOf(element)?.querySelectorAll<HTMLElement>("[data-nbv-figure]") ?? [])];
+  const [frame, ...others] = frames.filter((one) => one.checkVisibility());
+  if (!frame || others.length) return false; // of several frames the kernel knows the one that matters
+  frame.dispatchEvent(new CustomEvent("nbv-save", { detail: format }));
+  return true;
 }
 
 /** Go to the control that a letter leads to, if there is one to be seen. */
 function lead(explorer: Element, letter: string): boolean {
   const within = `.nbv-key-${CSS.escape(letter)} :is(select, input, [role=slider])`;
-  const control = [...explorer.querySelectorAll<HTMLElement>(within)].find((one) => one.checkVisibility());
+  const itself = `.nbv-key-${CSS.escape(letter)}:is(input, [role=slider], [role=listbox])`;
+  const all = [...explorer.querySelectorAll<HTMLElement>(`${within}, ${itself}`)];
+  const control = all.find((one) => one.checkVisibility());
   control?.focus();
   return control !== undefined;
 }

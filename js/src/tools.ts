@@ -26,8 +26,8 @@ export function tools(
     { keys: ["f"], help: "full screen, and back", act: fill },
     { keys: ["?"], help: "these keys", act: () => list.open() },
     {
-      keys: ["N", "P", "M", "K", "L", "D"].map((letter) => `Alt+${letter}`),
-      help: "go to network, picture, method, class or filter, layer, depth",
+      keys: ["N", "P", "M", "K", "L", "D", "F"].map((letter) => `Alt+${letter}`),
+      help: "go to network, pictures, method, class, search of layers, layers in depth, filter",
     },
     {
       keys: ["Alt+Z", "Alt+Shift+Z", "Alt+C", "Alt+S"],
@@ -37,13 +37,14 @@ export function tools(
   const list = help(() => bindings, signal);
   const act = bind(bindings);
   keys(root, (event) => act(event) || others(event), signal);
+  root.dataset.nbvFigure = "";
+  const asked = (event: Event) => void save(figure(), (event as CustomEvent).detail);
+  root.addEventListener("nbv-save", asked, { signal });
   const full = button(icon(FILL), "Full screen", "f", fill, signal);
   full.hidden = !document.fullscreenEnabled;
   return h(
     "div",
     { class: "nbv-tools nbv-local", role: "group", "aria-label": "Tools" },
-    button("PNG", "Save as PNG", "p", png, signal),
-    button("SVG", "Save as SVG", "P", svg, signal),
     full,
     button("?", "Keys", "?", list.open, signal),
     list.element,

@@ -5,7 +5,7 @@ import { CanvasHost } from "./canvas";
 import { table, tableOf } from "./colours";
 import type { Comparison } from "./compare";
 import { borders, Composite, copyLeft, decoded, type Look } from "./composite";
-import { h } from "./dom";
+import { button, h } from "./dom";
 import { bytes, follow, type Maps, type Model, type View } from "./model";
 import { short } from "./paint";
 import type { Shown } from "./save";
@@ -30,6 +30,8 @@ interface Slot {
 export class Views {
   readonly element = h("div", { class: "nbv-views", role: "group", tabindex: "0" });
   readonly readout = h("output", { class: "nbv-readout" });
+  /** Which views are shown. */
+  readonly menu = h("div", { class: "nbv-menu nbv-local", role: "group", "aria-label": "Views" });
   /** Take the picture from the model, as pixels; of several that come while one is decoded, the newest. */
   readonly decode: () => Promise<void>;
   /** The same of what is beside it: the map as a picture of its own, and the regions. */
@@ -45,6 +47,8 @@ export class Views {
   private readonly scratch = h("canvas");
   private outdated = true;
   private at: Place | null = null;
+  /** The kinds of views that the reader chose; null where all are shown. */
+  private chosen: Set<View["kind"]> | null = null;
 
   constructor(
     private readonly model: Model<Maps>,
@@ -76,7 +80,12 @@ export class Views {
     for (const [i, view] of this.model.get("views").entries()) {
       const box = h("div", { class: "nbv-canvas", role: "img", "aria-label": view.title });
       const title = h("figcaption", { title: view.title }, view.title);
-      const element = h("figure", { class: "nbv-view" }, title, h("div", { class: "nbv-stage" }, box));
+      const element = h(
+        "figure",
+        { class: "nbv-view", "data-view": view.kind },
+        title,
+        h("div", { class: "nbv-stage" }, box),
+      );
       const over = h("div", { class: "nbv-marks", "aria-hidden": "true" });
       const cell = h("div", { class: "nbv-cell", "aria-hidden": "true" });
       cell.hidden = true;
@@ -98,7 +107,59 @@ export class Views {
       if (view.kind === "picture") box.parentElement?.append(this.boxes.element);
       this.listen(box, view);
     }
+    this.offerViews();
     await Promise.all([this.decode(), this.decodeBeside()]);
+  }
+
+  /** Buttons that show and hide views, where there are more than two to choose from; what is chosen is remembered. */
+  private offerViews(): void {
+    const kinds = this.model.get("views").map((view) => view.kind);
+    this.chosen = kinds.includes("picture") ? remembered(kinds) : null;
+    if (!this.chosen) return;
+    for (const kind of kinds.filter((one) => one !== "pinned")) {
+      const face = button(
+        NAMES[kind],
+        `Show or hide: ${NAMES[kind].toLowerCase()}`,
+        "",
+        () => this.turn(kind),
+        this.signal,
+      );
+      face.dataset.view = kind;
+      this.menu.append(face);
+    }
+    follow(this.model, ["pinned", "pickable"], () => this.showChosen(), this.signal);
+    this.showChosen();
+  }
+
+  /** Show a view, or hide it, unless it is the last one. */
+  private turn(kind: View["kind"]): void {
+    const shown = this.shownKinds();
+    if (!shown.has(kind)) shown.add(kind);
+    else if (shown.size > 1) shown.delete(kind);
+    shown.delete("pinned");
+    this.chosen = shown;
+    try {
+      localStorage.setItem(REMEMBERED, [...shown].join());
+    } catch {} // a host may keep nothing
+    this.showChosen();
+  }
+
+  /** Those that the reader chose; what was pinned stands in the map's place, so that all keep their size. */
+  private shownKinds(): Set<View["kind"]> {
+    const shown = new Set(this.chosen);
+    if (this.model.get("pickable")) shown.add("picture"); // where a place of it can be chosen
+    if (this.model.get("pinned").caption === undefined) return shown;
+    if (shown.has("map") && shown.size === 2) shown.delete("map");
+    return shown.add("pinned");
+  }
+
+  private showChosen(): void {
+    const shown = this.shownKinds();
+    for (const { view, element } of this.slots) element.hidden = !shown.has(view.kind);
+    for (const face of this.menu.children as HTMLCollectionOf<HTMLElement>) {
+      face.setAttribute("aria-pressed", String(shown.has(face.dataset.view as View["kind"])));
+    }
+    this.element.style.setProperty("--nbv-columns", String(shown.size));
   }
 
   private listen(box: HTMLElement, view: View): void {
@@ -172,6 +233,7 @@ export class Views {
         name(slot, this.model.get("pickable") ? PICKABLE : slot.view.title);
       }
       if (slot.view.kind === "map") name(slot, this.coloured ? COLOURED : slot.view.title);
+      if (slot.view.kind === "overlay") name(slot, comparison.flipped ? FLIPPED : slot.view.title);
       slot.pixels = sized(slot.pixels, width, height);
       const { pixels } = slot;
       this.fill(pixels, slot.view.kind, comparison);
@@ -191,9 +253,9 @@ export class Views {
   /** Show the view of a pinned map, if there is one. */
   private showPinned(slot: Slot): boolean {
     const { caption } = this.model.get("pinned");
-    slot.element.hidden = caption === undefined;
+    if (!this.chosen) slot.element.hidden = caption === undefined;
     name(slot, `Pinned: ${caption}`);
-    return !slot.element.hidden;
+    return caption !== undefined;
   }
 
   /** The map as a picture of its own, if it has one. */
@@ -368,6 +430,21 @@ export class Views {
 const COLOURED = "Map in colour; grey is zero";
 /** What that of a picture is called of which a place can be chosen. */
 const PICKABLE = "Picture: click what to explain";
+/** What the overlay is called while what it is compared with stands in its place. */
+const FLIPPED = "Overlay taken away (b puts it back)";
+const NAMES = { picture: "Picture", overlay: "Overlay", map: "Map", pinned: "Pinned" };
+const REMEMBERED = "nbcnnviz-views";
+
+/** The views that the reader chose last, of these; the overlay and the map, if none. */
+function remembered(kinds: View["kind"][]): Set<View["kind"]> {
+  let kept: string[] = [];
+  try {
+    kept = localStorage.getItem(REMEMBERED)?.split(",") ?? [];
+  } catch {} // a host may keep nothing
+  const known = kinds.filter((kind) => kept.includes(kind));
+  return new Set(known.length ? known : ["overlay", "map"]);
+}
+
 /** How wide a place of a picture is, in pixels, that is chosen by keys where there is no map. */
 const CELL = 16;
 

@@ -29,6 +29,11 @@ const TREE = {
   sizes: [0, 4, 1, 0, 1, 0, 0],
   kinds: ["Conv2d", "", "Sequential", "Conv2d", "Sequential", "Conv2d", "Linear"],
   shapes: [[8, 16, 16], [], [8, 8, 8], [8, 8, 8], [9, 4, 4], [9, 4, 4], [5]],
+  sides: [16, 0, 8, 8, 4, 4, 0],
+  order: [0, 3, 2, 5, 4, 6],
+  filter: -1,
+  filters: 5,
+  note: "",
   current: "head",
   heat: new DataView(new ArrayBuffer(0)),
   heat_title: "",
@@ -41,7 +46,7 @@ function shown(more: Record<string, unknown> = {}) {
   document.body.append(box);
   layers(m as unknown as Model<Layers>, box, gone.signal);
   const tree = box.querySelector<HTMLElement>("[role=tree]") as HTMLElement;
-  const names = () => [...tree.children].map((row) => row.querySelector(".nbv-name")?.textContent);
+  const names = () => [...tree.querySelectorAll(".nbv-name")].map((name) => name.textContent);
   const press = (key: string) => {
     tree.focus();
     const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true });
@@ -72,6 +77,8 @@ describe("the layer map", () => {
       sizes: [count, ...Array(count).fill(0)],
       kinds: Array(count + 1).fill("Conv2d"),
       shapes: Array(count + 1).fill([1, 2, 2]),
+      sides: Array(count + 1).fill(2),
+      order: Array.from({ length: count + 1 }, (_, i) => (i + 1) % (count + 1)),
     };
     const { m, names } = shown({ ...many, current: "" });
     expect(names()).toEqual(["features"]);
@@ -112,7 +119,7 @@ describe("the layer map", () => {
 
   it("finds layers by name or kind, closed or not", () => {
     const { box, names } = shown();
-    const search = box.querySelector("input") as HTMLInputElement;
+    const search = box.querySelector("input[type=search]") as HTMLInputElement;
     search.value = "LINEAR";
     search.dispatchEvent(new Event("input"));
     expect(names()).toEqual(["head"]);
@@ -141,11 +148,126 @@ describe("the layer map", () => {
 
   it("follows another network, and listens no more once it is gone", () => {
     const { m, names, gone } = shown();
-    const another = { names: ["a"], depths: [0], sizes: [0], kinds: ["Conv2d"], shapes: [[1, 2, 2]] };
+    const another = {
+      names: ["a"],
+      depths: [0],
+      sizes: [0],
+      kinds: ["Conv2d"],
+      shapes: [[1, 2, 2]],
+      sides: [2],
+      order: [0],
+    };
     for (const [name, value] of Object.entries(another)) m.set(name, value);
     expect(names()).toEqual(["a"]);
     gone.abort();
     expect(m.listening()).toBe(0);
+  });
+});
+
+describe("the strip of layers", () => {
+  function strip(more: Record<string, unknown> = {}) {
+    const all = shown(more);
+    const bars = all.box.querySelector<HTMLElement>(".nbv-bars") as HTMLElement;
+    const sent = () => all.m.send.mock.calls.map(([message]) => message);
+    const press = (key: string) => {
+      bars.focus();
+      bars.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+    };
+    const layers = () => sent().map((message) => message.layer);
+    return { ...all, bars, sent, press, layers };
+  }
+
+  it("has a bar a layer in the order of the forward pass, as high as its maps are large", () => {
+    const { bars } = strip();
+    const heights = [...bars.children].map((bar) => Number.parseFloat((bar as HTMLElement).style.height));
+    expect(heights).toHaveLength(6);
+    expect(heights[0]).toBe(100);
+    expect(heights[1]).toBe(heights[2]);
+    expect(heights[2]).toBeGreaterThan(heights[3]);
+    expect(bars.children[5].classList).toContain("nbv-flat");
+  });
+
+  it("says the whole path, the kind and the shape of the layer", () => {
+    const { box, bars, m } = strip({ current: "blocks.0.conv" });
+    const line = () => box.querySelector(".nbv-depth-name")?.textContent;
+    expect(line()).toBe("blocks.0.conv Conv2d · 8 × 8 × 8");
+    expect(bars.getAttribute("aria-valuetext")).toBe("blocks.0.conv · Conv2d · 8 × 8 × 8");
+    expect([bars.getAttribute("aria-valuenow"), bars.getAttribute("aria-valuemax")]).toEqual(["2", "6"]);
+    m.set("note", "not used by this method");
+    expect(line()).toContain("not used by this method");
+  });
+
+  it("goes by keys from layer to layer with maps, further than the kernel has answered", () => {
+    const { press, layers, m } = strip({ current: "stem" });
+    for (const key of ["ArrowRight", "ArrowRight", "End", "ArrowRight", "ArrowLeft", "Home"]) press(key);
+    expect(layers()).toEqual(["blocks.0.conv", "blocks.0", "blocks.1", "blocks.1.conv", "stem"]);
+    m.set("current", "head"); // which has none
+    m.send.mockClear();
+    press("ArrowLeft");
+    expect(layers()).toEqual(["blocks.1.conv"]);
+  });
+
+  it("goes from layer to layer where none has maps", () => {
+    const { press, layers } = strip({ sides: [0, 0, 0, 0, 0, 0, 0], current: "stem" });
+    press("End");
+    expect(layers()).toEqual(["head"]);
+  });
+
+  it("chooses the layer under the mouse, and another one on the way of a drag", () => {
+    const { bars, layers } = strip({ current: "stem" });
+    bars.getBoundingClientRect = () => ({ left: 0, width: 60 }) as DOMRect;
+    let held = false;
+    Object.assign(bars, { setPointerCapture: () => (held = true), hasPointerCapture: () => held });
+    const at = (type: string, x: number) =>
+      bars.dispatchEvent(new MouseEvent(type, { clientX: x, button: 0, bubbles: true }));
+    at("pointermove", 25);
+    expect(layers()).toEqual([]);
+    at("pointerdown", 25);
+    at("pointermove", 26);
+    at("pointermove", 45);
+    expect(layers()).toEqual(["blocks.0", "blocks.1"]);
+  });
+
+  it("asks for a filter, and for none where the field is emptied", () => {
+    const { box, m, sent } = strip({ filter: 3 });
+    const field = box.querySelector("input[type=number]") as HTMLInputElement;
+    expect([field.value, field.max]).toEqual(["3", "4"]);
+    for (const value of ["2", ""]) {
+      field.value = value;
+      field.dispatchEvent(new Event("change"));
+    }
+    expect(sent()).toEqual([
+      { type: "filter", filter: 2 },
+      { type: "filter", filter: null },
+    ]);
+    m.set("filter", -1);
+    expect(field.value).toBe("");
+  });
+
+  it("opens the tree, which closes when a layer is chosen", () => {
+    const { box, tree, m } = strip();
+    const opener = box.querySelector(".nbv-opener") as HTMLElement;
+    const open = () => box.querySelector(".nbv-layermap")?.classList.contains("nbv-unfolded");
+    expect(open()).toBe(false);
+    opener.click();
+    expect([open(), opener.getAttribute("aria-expanded")]).toEqual([true, "true"]);
+    (tree.children[0] as HTMLElement).click();
+    expect([open(), opener.getAttribute("aria-expanded")]).toEqual([false, "false"]);
+    expect(m.send).toHaveBeenLastCalledWith({ type: "choose", layer: "stem" });
+  });
+
+  it("finds layers as it is typed into, by whole paths, and chooses the first by Enter", () => {
+    const { box, m } = strip();
+    const search = box.querySelector("input[type=search]") as HTMLInputElement;
+    search.value = "conv";
+    search.dispatchEvent(new Event("input"));
+    const paths = [...box.querySelectorAll("[role=treeitem] .nbv-called")].map(
+      (called) => called.textContent,
+    );
+    expect(paths).toEqual(["stem", "blocks.0.conv", "blocks.1.conv"]);
+    search.focus();
+    search.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
+    expect(m.send).toHaveBeenLastCalledWith({ type: "choose", layer: "stem" });
   });
 });
 
@@ -158,7 +280,9 @@ describe("the toolbar", () => {
     document.body.append(box);
     toolbar(m as never, box, gone.signal);
     const button = (name: string) =>
-      [...box.querySelectorAll("button")].find((b) => b.textContent === name) as HTMLButtonElement;
+      [...box.querySelectorAll("button")].find(
+        (b) => b.getAttribute("aria-label") === name,
+      ) as HTMLButtonElement;
     return { m, box, button, gone };
   }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
@@ -15,24 +15,23 @@ from IPython.display import publish_display_data
 from torch import nn
 
 from nbcnnviz.attribution import Attribution
-from nbcnnviz.core.errors import MethodNotApplicableError, NbcnnvizError, UnknownNameError
+from nbcnnviz.core.errors import NbcnnvizError, UnknownNameError
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.outline import activity
 from nbcnnviz.core.samples import samples
-from nbcnnviz.core.targets import BoxScore, RegionScore
-from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.controls import Controls
-from nbcnnviz.explorer.front import LayerMap, MapFrame, StatusLine, Tools, parts_of, receive_while_busy
+from nbcnnviz.explorer.front import MapFrame, StatusLine, Tools, parts_of, receive_while_busy
 from nbcnnviz.explorer.output import picture_output
-from nbcnnviz.explorer.panels import TABS, Act, ExplainPanel, Panel, PredictionsPanel
+from nbcnnviz.explorer.panels import TABS, Act, ExplainPanel, Panel
 from nbcnnviz.explorer.pictures import Pictures
-from nbcnnviz.session import Selection, Session, Snapshot, Task, View
+from nbcnnviz.explorer.sides import Sides
+from nbcnnviz.session import Selection, Session, Task
 from nbcnnviz.session.code import selection_code
 from nbcnnviz.session.messages import sentence
 from nbcnnviz.zoo import load_network
 
 PANELS = ("layers", *TABS, "predictions")
 
+_METHOD, _METHOD_WITHOUT_MAPS = "grad_cam", "saliency"
 _FIRST_PICTURE = 3.0
 """Seconds that the display of the widget may wait for the picture that is saved with it."""
 
@@ -67,12 +66,12 @@ class Explorer(w.VBox):
         self._panel: str | None = None
         self._names = [name for name in TABS if name in panels]
 
-        self._status = StatusLine(label="Status", layout=w.Layout(flex="1 1 300px", width="auto", min_width="0"))
+        self._status = StatusLine(label="Status")
         self._status.snapshot = self._status.model_id
         self._status.on("stop", lambda _: session.stop())
         self._status.on("pause", lambda _: self._pause())
         self._controls = Controls(session, self._attempt)
-        self._tools = Tools(label="Selection and export", layout=w.Layout(flex="0 0 auto", width="auto"))
+        self._tools = Tools(label="Selection and export")
         for name in ("can_undo", "can_redo"):
             t.dlink((session.history, name), (self._tools, name))
         self._tools.on("undo", lambda _: self._attempt(session.history.undo))
@@ -80,33 +79,42 @@ class Explorer(w.VBox):
         self._tools.on("code", lambda _: self._attempt(lambda: self._tools.copy(self.code())))
         self._tools.on("save", lambda message: self._attempt(lambda: self._download(message.get("format"))))
         self._pictures = Pictures(selection, self._attempt)
-        self._sides = _Sides(selection, self._attempt, mapped="layers" in panels)
+        self._sides = Sides(selection, self._attempt)
         session.view, session.views = None, [self._sides, self._controls]
 
         self._tabs = w.Tab([w.VBox(layout=w.Layout(min_width="0")) for _ in self._names])
         self._tabs.titles = [TABS[name].title for name in self._names]
+        self._box = self._laid_out(panels)
         if self._names:
             self._turn_to(self._names[0])
-        super().__init__([self._columns(panels)])
-        self.add_class("nbcnnviz")
+        super().__init__([self._box])
+        for name in ("nbcnnviz", "nbv-root"):
+            self.add_class(name)
         self._tabs.observe(self._turned, "selected_index")
         receive_while_busy(self)
         session.ask()
 
-    def _columns(self, panels: Sequence[str]) -> w.HBox:
-        columns = []
+    def _laid_out(self, panels: Sequence[str]) -> w.GridBox:
+        """Every part in the place that the style sheet has for it, in the order of Tab."""
+        parts: dict[str, w.Widget] = {}
         if self._names:
-            shown = self._tabs if len(self._names) > 1 else self._tabs.children[0]
-            line = w.HBox([self._tools, self._status], layout=w.Layout(flex_flow="row wrap", grid_gap="4px 16px"))
-            columns.append(_column("main", self._controls.widget, line, shown))
-        if "layers" in panels:
-            columns.append(_column("map", self._sides.map))
-        if "predictions" in panels:
-            given = [self._pictures.widget] if self._names else []
-            columns.append(_column("side", self._sides.predictions.widget, *given))
-        if columns and not self._names:
-            columns[0].children = (self._status, *columns[0].children)
-        return w.HBox(columns, layout=w.Layout(flex_flow="row wrap", width="100%", grid_gap="8px 24px"))
+            parts = {"network": self._controls.network, "picture": self._pictures.widget, "tools": self._tools}
+            parts["method"] = self._controls.widget
+        if self._names or "layers" in panels:
+            parts["layers"] = self._sides.map
+        if panels:
+            parts["status"] = self._status
+        if self._names:
+            parts["main"] = self._tabs if len(self._names) > 1 else self._tabs.children[0]
+        if self._names or "predictions" in panels:
+            parts["classes"] = self._sides.predictions.widget
+        for name, part in parts.items():
+            part.add_class(f"nbv-at-{name}")
+        box = w.GridBox([*parts.values()])
+        box.add_class("nbv-layout")
+        if "layers" not in panels:
+            box.add_class("nbv-no-tree")
+        return box
 
     def __repr__(self) -> str:
         s = self.selection
@@ -224,7 +232,7 @@ class Explorer(w.VBox):
             self._pictures.close()
             self._sides.close()
             # ipywidgets keeps every widget that is not closed, and with it all that its callbacks know.
-            sides = (self._sides.map, self._pictures.widget, self._sides.predictions.widget)
+            sides = (self._sides.map, self._pictures.widget, self._sides.predictions.widget, self._controls.network)
             shown = [panel.widget for panel in self.panels.values()]
             parts = parts_of(self, self._tabs, self._controls.widget, self._tools, self._status, *sides, *shown)
             for part in parts - {self}:
@@ -259,8 +267,10 @@ class Explorer(w.VBox):
                 self.session.explanation = panel
         self._panel, self.session.view = name, self._panels[name]
         self._tools.formats = list(self._panels[name].formats)
-        self._controls.uses_method = self._panels[name].uses_method
-        self._controls.follow()
+        for view in (self._controls, self._sides):
+            view.uses_method = self._panels[name].uses_method
+            view.follow()
+        (self._box.add_class if self._panels[name].uses_class else self._box.remove_class)("nbv-with-classes")
 
     # What the reader does, and what a task tells.
 
@@ -285,62 +295,11 @@ class Explorer(w.VBox):
             self._pictures.answered()
 
 
-class _Sides(View):
-    """What stands beside the panels: the layer map and the predictions."""
-
-    def __init__(self, selection: Selection, attempt: Callable[[Act], None], mapped: bool) -> None:
-        self._selection, self._mapped = selection, mapped
-        self._network: Network | None = None
-        self._coloured: Trace | None = None
-        self.predictions = PredictionsPanel(lambda index: attempt(lambda: setattr(selection, "target", index)))
-        self.map = LayerMap(label="Layer map")
-        self.map.on("choose", lambda message: attempt(lambda: setattr(selection, "layer", message.get("layer"))))
-        self._follow()
-        selection.observe(self._changed, t.All)
-
-    def show_trace(self, trace: Trace) -> None:
-        self.predictions.show(trace)
-
-    def show_question(self, snapshot: Snapshot, trace: Trace) -> None:
-        self.predictions.mark(_class_of(snapshot.target, trace))
-
-    def answered(self, trace: Trace) -> None:
-        """Colour the layer map by how active the picture makes each layer."""
-        if self._mapped and self._coloured is not trace:
-            self.map.warm(activity(trace), "root mean square of the activations")
-            self._coloured = trace
-
-    def forget(self) -> None:
-        self._coloured = None
-
-    def close(self) -> None:
-        self._selection.unobserve(self._changed, t.All)
-        self._coloured = None
-
-    def _changed(self, change: t.Bunch) -> None:
-        if not self._selection.changing:
-            self._follow()
-
-    def _follow(self) -> None:
-        snapshot = self._selection.snapshot
-        if self._network is not snapshot.network:
-            self._network = snapshot.network
-            self.map.show(snapshot.network)
-        self.map.current = snapshot.layer or ""
-
-
-def _column(name: str, *widgets: w.Widget) -> w.VBox:
-    """A column; how wide it is, and where, is for the style sheet to say."""
-    column = w.VBox(widgets, layout=w.Layout(min_width="0", grid_gap="8px"))
-    column.add_class(f"nbv-column-{name}")
-    return column
-
-
 def explore(
     network: Network | nn.Module | str | None = None,
     image: Any = None,
     *,
-    method: str = "grad_cam",
+    method: str | None = None,
     target: Any = None,
     layer: str | None = None,
     filter: int | None = None,
@@ -356,10 +315,10 @@ def explore(
         Whatever `load_image` takes, or a preprocessed (1, C, H, W) tensor; for a network of other than one or three
         channels an array (H, W, C) as well. Default: the first sample.
     method, target, layer, filter
-        What to show first; see `Selection`.
+        What to show first; see `Selection`. The default method is Grad-CAM, of a network without maps saliency.
     panels
         Which panels to show: ``"explain"``, ``"synthesize"`` ... each on a tab, and beside them ``"layers"``, the network's
-        map, and ``"predictions"``. Default: all.
+        layers as a tree, and ``"predictions"``; a strip of layers and the classes are beside any tab. Default: all.
 
     Returns
     -------
@@ -375,26 +334,8 @@ def explore(
         network = Network(network)
     elif not isinstance(network, Network):
         network = load_network() if network is None else load_network(network)
+    method = method or (_METHOD if network.last_maps is not None else _METHOD_WITHOUT_MAPS)
     selection = Selection(
         network, samples()[0] if image is None else image, method=method, layer=layer, target=target, filter=filter
     )
     return Explorer(selection, panels)
-
-
-def _class_of(asked: Any, trace: Trace) -> int | None:
-    """The class that a target is of, where it is of one."""
-    if asked is None:
-        return _best(trace)
-    if isinstance(asked, RegionScore):
-        return trace.network.class_index(asked.index)
-    if isinstance(asked, BoxScore) and isinstance(asked.box, int):
-        boxes = trace.boxes() if trace.network.kind == "detection" else []
-        return boxes[asked.box].label if -len(boxes) <= asked.box < len(boxes) else None
-    return asked if isinstance(asked, int) else None
-
-
-def _best(trace: Trace) -> int | None:
-    """The class that is explained unless another is chosen; None where none is better than another."""
-    with suppress(MethodNotApplicableError):
-        return trace.best[0]
-    return None

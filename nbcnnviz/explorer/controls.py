@@ -1,8 +1,7 @@
-"""The controls: ipywidgets that set the selection and follow it."""
+"""The controls: ipywidgets that set network, method and options, and follow the selection."""
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,33 +9,27 @@ from typing import Any
 
 import ipywidgets as w
 import traitlets as t
-from PIL import Image
 
 from nbcnnviz.attribution import methods
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.samples import samples
-from nbcnnviz.core.targets import BoxScore, RegionScore
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front.status import duration
-from nbcnnviz.explorer.labels import class_label, class_labels
 from nbcnnviz.explorer.options import OptionControls
 from nbcnnviz.explorer.panels.panel import Act
 from nbcnnviz.session import Session, Snapshot, View
-from nbcnnviz.zoo import networks
+from nbcnnviz.zoo import bundled, from_torchvision, networks
 
-_TOP_CLASS = "top class; type to search"
-_OWN_TARGET = "a target set in Python; type to search"
-_OWN_PICTURE = "your picture"
-_CLASS, _FILTER = "Class", "Filter"
+MORE = "more networks ..."
 
 
-def _field() -> w.Layout:
-    """A control as wide as its place; one layout each, since some are hidden at times."""
-    return w.Layout(width="auto", flex="1 1 auto", min_width="0")
+def _menu(label: str, tooltip: str, key: str) -> w.Dropdown:
+    made = w.Dropdown(description=label, tooltip=tooltip, layout=w.Layout(width="auto", min_width="0"))
+    made.add_class(f"nbv-key-{key}")  # with Alt: see js/src/toolbar.ts
+    return made
 
 
 class Controls(View):
-    """Network, picture, method with its options, what to explain, layer and filter.
+    """Network, and method with its options.
 
     Parameters
     ----------
@@ -48,94 +41,28 @@ class Controls(View):
     Attributes
     ----------
     uses_method : bool
-        Whether what is on screen hangs on the method; if not, the layer does not hang on it either.
+        Whether what is on screen hangs on the method.
     """
 
     def __init__(self, session: Session, attempt: Callable[[Act], None]) -> None:
         self._session, self._selection, self._attempt = session, session.selection, attempt
         self.uses_method = True
         self._own: dict[str, Network] = {}
-        self._own_picture: tuple[str, Image.Image] | None = None
+        self._all = False
         # Controls answer to changes on any thread, and what is set here must not be taken for the reader's.
         self._follower = threading.local()
         self._one_at_a_time = threading.RLock()
-
-        self.network = w.Dropdown(description="Network", tooltip="The network to explain (Alt+N)", layout=_field())
-        self.picture = w.Dropdown(
-            description="Picture", tooltip="A sample, or the picture given (Alt+P)", layout=_field()
-        )
-        self.upload = w.FileUpload(
-            accept="image/*",
-            description="Upload",
-            tooltip="A picture from your computer",
-            layout=w.Layout(width="84px"),
-        )
-        self.upload.add_class("nbv-upload")
-        self.method = w.Dropdown(description="Method", tooltip="How the map is made (Alt+M)", layout=_field())
-        self.explain = w.ToggleButtons(
-            options=[_CLASS, _FILTER],
-            tooltips=["Explain the score of a class", "Explain what one filter of the layer answers to"],
-            style=w.ToggleButtonsStyle(button_width="52px"),
-            layout=w.Layout(width="114px", flex="0 0 auto"),
-        )
-        self.class_ = w.Combobox(
-            placeholder=_TOP_CLASS,
-            tooltip="The class to explain, by name (Alt+K)",
-            continuous_update=False,
-            layout=_field(),
-        )
-        self.filter = w.IntSlider(tooltip="The filter of the layer to explain (Alt+K)", layout=_field())
-        self.layer = w.Dropdown(
-            description="Layer",
-            tooltip="Where the map is taken, in the order of the forward pass (Alt+L)",
-            layout=_field(),
-        )
-        self.depth = w.SelectionSlider(
-            options=["-"],
-            description="Depth",
-            tooltip="The layer, by its place in the forward pass (Alt+D)",
-            readout=False,
-            layout=_field(),
-        )
-        leads_to = {
-            "n": [self.network], "p": [self.picture], "m": [self.method], "k": [self.class_, self.filter],
-            "l": [self.layer], "d": [self.depth],
-        }  # fmt: skip
-        for letter, controls in leads_to.items():  # with Alt: see js/src/toolbar.ts
-            for control in controls:
-                control.add_class(f"nbv-key-{letter}")
+        self.network = _menu("Network", "The network to explain (Alt+N)", "n")
+        self.method = _menu("Method", "How the map is made (Alt+M)", "m")
         self.options = OptionControls(self._option_chosen)
-        self.widget = w.GridBox(
-            [
-                self.network,
-                w.HBox([self.picture, self.upload]),
-                self.method,
-                w.HBox([self.explain, self.class_, self.filter]),
-                self.layer,
-                self.depth,
-                self.options.widget,
-            ],
-            layout=w.Layout(
-                grid_template_columns="repeat(auto-fit, minmax(250px, 1fr))", grid_gap="4px 16px", width="100%"
-            ),
-        )
-        self.widget.add_class("nbv-question")
-
-        self._network: Network | None = None
+        self.widget = w.HBox([self.method, self.options.widget], layout=w.Layout(min_width="0"))
+        for widget, name in ((self.network, "network"), (self.widget, "method")):
+            widget.add_class("nbv-question")
+            widget.add_class(f"nbv-at-{name}")
         self.follow()
         self._selection.observe(self._changed, t.All)
         self.network.observe(self._network_chosen, "value")
-        self.picture.observe(self._picture_chosen, "value")
-        self.upload.observe(self._uploaded, "value")
-        self.explain.observe(self._explain_chosen, "value")
-        self.class_.observe(self._class_chosen, "value")
-        for control, name in (
-            (self.method, "method"),
-            (self.filter, "filter"),
-            (self.layer, "layer"),
-            (self.depth, "layer"),
-        ):
-            control.observe(self._setter(name), "value")
+        self.method.observe(self._method_chosen, "value")
 
     def close(self) -> None:
         """Follow the selection no longer."""
@@ -160,67 +87,48 @@ class Controls(View):
         """Show the selection, whatever the controls show."""
         with self._following():
             selection = self._selection.snapshot
-            if self._network is not selection.network:
-                self._offer(selection.network)
-            self.network.value = self._session.loading or selection.network.name
-            self._follow_picture(selection)
-            offered = tuple((m.title, m.name) for m in methods().values())
-            if self.method.options != offered:  # a method may have been added
-                self.method.options = offered
+            shown = self._session.loading or self._key(selection.network)
+            offered = self._offered(shown)
+            if self.network.options != offered:
+                self.network.options = offered
+            self.network.value = shown
+            titles = tuple((m.title, m.name) for m in methods().values())
+            if self.method.options != titles:  # a method may have been added
+                self.method.options = titles
             self.method.value = selection.method
             self.method.disabled = not self.uses_method
-            self._follow_layer(selection)
-            options = methods()[selection.method].options if self.uses_method else {}
-            self.options.show(options, selection.options)
-            by_filter = selection.filter is not None
-            self.explain.value = _FILTER if by_filter else _CLASS
-            for control, shown in ((self.class_, not by_filter), (self.filter, by_filter)):
-                control.layout.display = None if shown else "none"
-            target = selection.class_
-            self.class_.value = class_label(selection.network, target) if isinstance(target, int) else ""
-            self.class_.placeholder = _placeholder(selection)
+            method = methods()[selection.method]
+            self.method.tooltip = f"How the map is made (Alt+M). {method.title}: {_first_sentence(method.doc)}"
+            self.options.show(method.options if self.uses_method else {}, selection.options)
+            self.options.about.value = _first_sentence(method.doc) if self.uses_method else ""
 
-    def _offer(self, network: Network) -> None:
-        """Offer what a network has, and the way back to it: its classes."""
-        self._network = network
-        self._labels = class_labels(network)
-        with self.class_.hold_sync():
-            self.class_.options = list(self._labels)
-            self.class_.value = ""
-        if network.name not in networks() or network.origin != f"load_network({network.name!r})":
-            self._own[network.name] = network  # its name in the menu does not bring it back
-        self.network.options = list(dict.fromkeys([*self._own, *networks()]))
+    def _key(self, network: Network) -> str:
+        """What stands for a network in the menu: its name, where that brings it back or is its own alone."""
+        known = next((key for key, own in self._own.items() if own is network), None)
+        if known is not None:
+            return known
+        named = network.name in networks()
+        if named and network.origin == f"load_network({network.name!r})":
+            return network.name
+        key = f"{network.name} (yours)" if named else network.name
+        number = 1
+        while key in self._own:  # trained and not, both may carry one name
+            number += 1
+            key = f"{network.name} ({number})"
+        self._own[key] = network
+        return key
 
-    def _follow_picture(self, selection: Snapshot) -> None:
-        here = selection.source or _OWN_PICTURE
-        if here not in samples():
-            self._own_picture = here, selection.image
-        pictures = (*samples(), *(self._own_picture or ())[:1])
-        if self.picture.options != pictures:
-            self.picture.options = pictures
-        self.picture.value = here
-
-    def _follow_layer(self, selection: Snapshot) -> None:
-        network, layer = selection.network, selection.layer
-        maps = [name for name, known in network.layers.items() if known.spatial and known.kind != "Identity"]
-        menu = [name for name in network.layers if name in set(maps) or name == layer]
-        # The slider keeps its options while the network stays, or the browser would move it to one that is left.
-        for control, names, shown in (
-            (self.layer, menu, layer),
-            (self.depth, maps, layer if layer in maps else _before(layer, maps, network)),
-        ):
-            offered = names or ["(no layer has maps)"]  # a slider without options is refused
-            if list(control.options) != offered:
-                control.options = offered
-            shown = offered[0] if shown is None else shown
-            if control.value != shown:
-                control.value = shown
-            needed = not self.uses_method or methods()[selection.method].needs_layer or selection.filter is not None
-            control.disabled = not names or not needed
-        filter_ = selection.filter
-        if filter_ is not None and layer is not None:
-            self.filter.max = max(network.layers[layer].filters - 1, filter_)
-            self.filter.value = filter_
+    def _offered(self, shown: str) -> tuple[tuple[str, str], ...]:
+        """The networks that are here: the reader's own, the bundled one, those downloaded; and all others when asked for."""
+        here = {key: key if key.endswith(")") or net.origin else f"{key} (yours)" for key, net in self._own.items()}
+        here[bundled.NAME] = f"{bundled.NAME} (bundled)"
+        others = [name for name in networks() if name not in here]
+        for name in others:
+            if name == shown or from_torchvision.is_cached(name):
+                here[name] = f"{name} (downloaded)" if from_torchvision.is_cached(name) else name
+        here.setdefault(shown, shown)
+        rest = {name: f"{name} (to download)" for name in others if name not in here} if self._all else {MORE: MORE}
+        return tuple((label, key) for key, label in {**here, **rest}.items())
 
     def show_question(self, snapshot: Snapshot, trace: Trace) -> None:
         """Say what the answer will cost, before it is computed."""
@@ -233,37 +141,25 @@ class Controls(View):
 
     # From the controls to the selection.
 
-    def _setter(self, name: str) -> Callable[[t.Bunch], None]:
-        def chosen(change: t.Bunch) -> None:
-            self._change(lambda: setattr(self._selection, name, change.new))
-
-        return chosen
-
     def _change(self, act: Act) -> None:
         if not getattr(self._follower, "here", False):
             self._attempt(act)
 
+    def _method_chosen(self, change: t.Bunch) -> None:
+        self._change(lambda: setattr(self._selection, "method", change.new))
+
     def _network_chosen(self, change: t.Bunch) -> None:
+        if getattr(self._follower, "here", False):
+            return
+        if change.new == MORE:
+            self._all = True
+            self.follow()
+            return
         own = self._own.get(change.new)
         if own is None or own is self._selection.network:
             self._change(lambda: self._session.load(change.new))
         else:
             self._change(lambda: setattr(self._selection, "network", own))
-
-    def _picture_chosen(self, change: t.Bunch) -> None:
-        own = self._own_picture
-        picture = own[1] if own is not None and own[0] == change.new else change.new
-        self._change(lambda: setattr(self._selection, "image", picture))
-
-    def _uploaded(self, change: t.Bunch) -> None:
-        if change.new:
-            self._change(lambda: self._take(change.new[0]))
-            self.upload.value = ()  # that the same file can be chosen again, and its bytes are not kept
-
-    def _take(self, upload: dict[str, Any]) -> None:
-        file = io.BytesIO(upload["content"])
-        file.name = upload["name"]
-        self._selection.image = file
 
     def _option_chosen(self, name: str, value: Any) -> None:
         def set_option() -> None:
@@ -273,27 +169,7 @@ class Controls(View):
 
         self._change(set_option)
 
-    def _explain_chosen(self, change: t.Bunch) -> None:
-        self._change(lambda: setattr(self._selection, "filter", 0 if change.new == _FILTER else None))
 
-    def _class_chosen(self, change: t.Bunch) -> None:
-        target = self._labels.get(change.new, change.new) if change.new.strip() else None
-        self._change(lambda: setattr(self._selection, "target", target))
-
-
-def _placeholder(selection: Snapshot) -> str:
-    """What the search field for a class says while none is chosen by it."""
-    target = selection.class_
-    if target is None or isinstance(target, int):
-        return _TOP_CLASS
-    # Which a click on the picture chooses, too.
-    clicked = isinstance(target, (RegionScore, BoxScore))
-    return f"{target.describe(selection.network)}; type to search" if clicked else _OWN_TARGET
-
-
-def _before(layer: str | None, maps: list[str], network: Network) -> str | None:
-    """The last of these layers that comes before one that is not among them; the first where none does."""
-    order = list(network.layers)
-    if layer is None or not maps:
-        return None
-    return max((name for name in maps if order.index(name) < order.index(layer)), key=order.index, default=maps[0])
+def _first_sentence(doc: str) -> str:
+    """The first line of what a method says of itself, without the marks of its markup."""
+    return doc.strip().partition("\n")[0].replace("``", "").replace("`", "")

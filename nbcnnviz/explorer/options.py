@@ -35,8 +35,10 @@ class OptionControls:
     ----------
     controls : dict[str, ipywidgets.Widget]
         By the names of the options.
+    about, cost : ipywidgets.Label
+        What the options belong to does, and what it costs, in words.
     widget : ipywidgets.Widget
-        The controls in a row, or in columns.
+        The controls in a row, and the words behind them; or in columns.
     """
 
     def __init__(self, changed: Changed, label_width: int | None = None) -> None:
@@ -48,10 +50,11 @@ class OptionControls:
         self.controls: dict[str, Any] = {}
         self._behind: list[w.Widget] = []
         if label_width is None:
-            self.cost = w.Label(layout=w.Layout(flex="1 1 auto", min_width="0"))
-            self._behind = [self.cost]
-            layout = w.Layout(flex_flow="row wrap", grid_gap="2px 12px", grid_column="1 / -1", min_width="0")
-            self.widget = w.HBox(self._behind, layout=layout)
+            self.about, self.cost = (w.Label() for _ in range(2))
+            for label, name in ((self.about, "about"), (self.cost, "cost")):
+                label.add_class(f"nbv-{name}")
+            self._behind = [self.about, self.cost]
+            self.widget = w.HBox(self._behind, layout=w.Layout(min_width="0"))
         else:
             self.widget = grid(width=250, gap="2px 16px")
         self.widget.add_class("nbv-options")

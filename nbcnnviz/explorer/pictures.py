@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import traitlets as t
 from PIL import Image
 
+from nbcnnviz.core.geometry import find_geometry
+from nbcnnviz.core.samples import samples
+from nbcnnviz.core.network import Network
 from nbcnnviz.explorer.front import WHOLE, Intake
 from nbcnnviz.explorer.panels import Act
 from nbcnnviz.session.history import CAMERA
 from nbcnnviz.session.selection import Selection
 
 _TRAITS = ("image", "source", "crop")
+_OWN = "your picture"
 
 
 class Pictures:
@@ -31,14 +36,17 @@ class Pictures:
     def __init__(self, selection: Selection, attempt: Callable[[Act], None]) -> None:
         self._selection, self._attempt = selection, attempt
         self._awaited = False
-        self._shown: Image.Image | None = None
+        self._shown: tuple[Image.Image, str] | None = None
+        self._own: Image.Image | None = None
         self.widget = Intake(label="Picture")
         self.widget.offer_samples()
         self._follow()
         selection.observe(self._changed, t.All)
         self.widget.on("sample", lambda message: self._take(message.get("name")))
+        self.widget.on("own", lambda _: self._take(self._own))
         self.widget.on("picture", lambda message: self._take(_file(message, str(message.get("name", "")))))
         self.widget.on("frame", self._frame)
+        self.widget.on("measure", lambda _: self._measure())
         self.widget.on("crop", lambda message: attempt(lambda: self._crop(message.get("box"))))
 
     def answered(self) -> None:
@@ -56,10 +64,13 @@ class Pictures:
             self._follow()
 
     def _follow(self) -> None:
-        s = self._selection
-        if self._shown is not s.image:
-            self._shown = s.image
-            self.widget.show(s.image, s.source)
+        s = self._selection.snapshot
+        name = s.source or _OWN
+        if name not in samples():
+            self._own = s.image
+        if self._shown is None or self._shown[0] is not s.image or self._shown[1] != name:
+            self._shown = s.image, name
+            self.widget.show(s.image, name)
         self.widget.crop = list(s.crop or WHOLE)
 
     def _take(self, picture: Any) -> None:
@@ -71,11 +82,29 @@ class Pictures:
         if self._selection.image == before:  # it was no picture, or the very same: nothing will be computed
             self.answered()
 
+    def _measure(self) -> None:
+        """Show which part of what is cropped the network takes."""
+        s = self._selection.snapshot
+        self.widget.taken = taken_part(s.network, (s.picture.height, s.picture.width))
+
     def _crop(self, box: Any) -> None:
         self._selection.crop = tuple(box) if isinstance(box, (list, tuple)) else box
 
 
+def taken_part(network: Network, size: tuple[int, int]) -> list[float]:
+    """The part that a network takes of pictures (height, width): left, top, right, bottom as shares; [] if not known."""
+    with suppress(Exception):  # a preprocess of the user's own may raise whatever it likes of grey pictures
+        found = find_geometry(network.preprocess, network.unprocess, size)
+        lengths = len(found.rows), len(found.columns)
+        (top, left), (bottom, right) = (
+            [at / whole for at, whole in zip(places, found.scaled, strict=True)]
+            for places in (found.corner, [c + n for c, n in zip(found.corner, lengths, strict=True)])
+        )
+        return [max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)]
+    return []
+
+
 def _file(message: dict[str, Any], name: str) -> io.BytesIO:
     file = io.BytesIO(message.get("content", b""))
-    file.name = name
+    file.name = f"{name} (yours)" if name in samples() else name  # it is another picture than the sample
     return file

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+
+from PIL import Image
 
 from nbcnnviz.attribution import Attribution, methods
 from nbcnnviz.core.bands import Bands
+from nbcnnviz.core.errors import NbcnnvizError
+from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.samples import samples
 from nbcnnviz.core.targets import ClassScore, in_python
@@ -17,16 +22,20 @@ def network_code(network: Network) -> str:
     return "net = ...  # your nv.Network" if network.origin is None else f"net = nv.{network.origin}"
 
 
-def picture_code(source: str) -> str:
-    """The expression for a picture, by where it came from."""
+def picture_code(source: str, image: Image.Image | None = None) -> str:
+    """The expression for a picture, by where it came from; an ``image`` is looked for there, pixel by pixel."""
     known = source in samples() or (source and Path(source).expanduser().is_file())
+    if known and image is not None and not isinstance(image, Bands):
+        known = False  # an upload may be called like a sample, or like a file that is here
+        with suppress(NbcnnvizError):
+            known = load_image(source) == image
     return repr(source) if known else "...  # your picture"
 
 
 def selection_code(snapshot: Snapshot) -> tuple[list[str], str]:
     """The lines that make network and picture again, and the expression for the picture then."""
     lines = ["import nbcnnviz as nv", network_code(snapshot.network)]
-    image = picture_code(snapshot.source)
+    image = picture_code(snapshot.source, snapshot.image)
     if image.startswith("..."):
         lines.append(f"image = {image}")
         image = "image"

@@ -7,7 +7,7 @@ import traitlets as t
 from nbcnnviz.session.selection import Selection
 from nbcnnviz.session.snapshot import Snapshot
 
-CAMERA = "camera"
+CAMERA = "your camera"
 """The name of pictures that a camera took, one after another."""
 
 STATES = 200

@@ -26,12 +26,16 @@ from nbcnnviz.core.network import Network
 from nbcnnviz.core.targets import Channel, ClassScore, Target, Unit
 from nbcnnviz.session.snapshot import Snapshot, crop_box
 
+_WITHOUT_MAPS = "saliency"
+
 
 class Selection(t.HasTraits):
     """What is looked at: network, picture, layer, filter, target, method, options.
 
     Every trait may be set from Python, on any thread, one change after the other; what is not valid raises the error that
-    says why, and changes nothing. A new network sets layer, filter and target back.
+    says why, and changes nothing. A new network sets layer, filter and target back; but it keeps a class where it has the
+    same classes, and layer and filter where it has the same layers, so that a trained network can be compared with itself
+    untrained. Where it has no maps, a method that needs them becomes saliency.
 
     Attributes
     ----------
@@ -304,8 +308,18 @@ class Selection(t.HasTraits):
     # What a change brings with it.
 
     def _after_network(self, change: t.Bunch) -> None:
-        if isinstance(change.old, Network):
-            self._along(unit=None, filter=None, target=None, layer=change.new.last_maps)
+        old, new = change.old, change.new
+        if not isinstance(old, Network):
+            return
+        if _architecture(old) != _architecture(new):
+            self._along(unit=None, filter=None, layer=new.last_maps)
+        if self.target is not None and not (isinstance(self.target, int) and list(old.classes) == list(new.classes)):
+            chosen = self.filter, self.unit
+            self._along(target=None)  # which would lead back from a filter to the class
+            self._along(filter=chosen[0])
+            self._along(unit=chosen[1])
+        if new.last_maps is None and methods()[self.method].needs_layer:
+            self._along(method=_WITHOUT_MAPS)
 
     def _after_image(self, change: t.Bunch) -> None:
         self._along(source=change.new.filename, crop=None)
@@ -336,6 +350,11 @@ class Selection(t.HasTraits):
                 setattr(self, name, value)
         finally:
             self.changing = changing
+
+
+def _architecture(network: Network) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The layers of a network, their kinds and shapes: where they are the same, a layer and its filters are too."""
+    return {name: (layer.kind, layer.shape) for name, layer in network.layers.items()}
 
 
 def _traits(state: Snapshot) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def to_pixels(act: str, late: str, patience: int) -> str:
 
 
 CLICK_TO_PIXELS = to_pixels(
-    "document.querySelectorAll('.bqplot .bar')[what].dispatchEvent(new MouseEvent('click', {bubbles: true}));",
+    "document.querySelectorAll('.nbv-class')[what].dispatchEvent(new MouseEvent('click', {bubbles: true}));",
     "throw new Error('no new map')",
     5000,
 )

@@ -46,10 +46,11 @@ ACT_TO_PIXELS = """async ([kind, value]) => {
     const select = (name) => [...document.querySelectorAll('.widget-dropdown')].find(
         (menu) => menu.querySelector('label')?.textContent === name).querySelector('select');
     const button = () => document.querySelector(`.fa-chevron-${value}`).closest('button');
-    const control = kind === 'page' ? button() : select(kind);
+    const layer = () => document.querySelector(`.nbv-layer[title^="${value},"], .nbv-layer[title="${value}"]`);
+    const control = kind === 'page' ? button() : kind === 'Layer' ? layer() : select(kind);
     const before = sum();
     const start = performance.now();
-    if (kind === 'page') control.click();
+    if (kind === 'page' || kind === 'Layer') control.click();
     else {
         control.value = [...control.options].find((o) => o.text.replaceAll('\xa0', ' ') === value).value;
         control.dispatchEvent(new Event('change', {bubbles: true}));

@@ -94,9 +94,9 @@ WATCH = """async (seconds) => {
 }"""
 
 KEY_TO_PIXELS = to_pixels(
-    """const label = [...document.querySelectorAll('.nbv-question .widget-label')].find((e) => e.textContent === 'Depth');
-    const event = new KeyboardEvent('keydown', {key: what, bubbles: true, cancelable: true});
-    label.parentElement.querySelector('.noUi-handle').dispatchEvent(event);""",
+    """const bars = document.querySelector('.nbv-bars');
+    bars.focus();
+    bars.dispatchEvent(new KeyboardEvent('keydown', {key: what, bubbles: true, cancelable: true}));""",
     "return -1",
     3000,
 )

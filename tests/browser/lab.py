@@ -258,9 +258,42 @@ class Sheet:
         return self.page.locator(".nbv-error").nth(frame).text_content() or ""
 
     def control(self, label: str):
-        """The input of the ipywidgets control with this label."""
-        box = self.page.locator(f".nbv-question div:has(> .widget-label:text-is('{label}'))")
+        """The input of the ipywidgets control with this label; and of the strip of layers."""
+        if label == "Depth":
+            return self.page.locator(".nbv-bars").first
+        box = self.page.locator(f":is(.nbv-question, .nbv-question *):has(> .widget-label:text-is('{label}'))")
         return box.locator("select, input, .noUi-handle").first
+
+    def choose_layer(self, name: str) -> None:
+        """Find a layer by its path and click it."""
+        search = self.page.locator(".nbv-depth input[type=search]").first
+        search.fill(name)
+        self.page.locator(f".nbv-layer[title^='{name},'], .nbv-layer[title='{name}']").first.click()
+        search.fill("")
+
+    def choose_picture(self, name: str) -> None:
+        """Click a picture's thumbnail."""
+        self.page.locator(f".nbv-strip [data-name='{name}']").first.click()
+
+    def choose_network(self, name: str) -> None:
+        """Choose a network in the menu, also one of those behind "more"."""
+        menu = self.control("Network")
+        labels = "(e) => [...e.options].map((o) => o.label)"
+        if not any(label.split(" (")[0] == name for label in menu.evaluate(labels)):
+            menu.select_option(label="more networks ...")
+            self.until(lambda: len(menu.evaluate(labels)) > 10)
+        label = next(label for label in menu.evaluate(labels) if label.split(" (")[0] == name)
+        menu.select_option(label=label)
+
+    @property
+    def class_search(self):
+        """The field that finds a class."""
+        return self.page.locator(".nbv-classes input[type=search]").first
+
+    @property
+    def classes(self):
+        """The rows of the list of classes."""
+        return self.page.locator(".nbv-classlist [role=option]")
 
     def close(self) -> None:
         self.page.close()

@@ -113,18 +113,22 @@ def test_every_control_has_a_name_and_a_tooltip(sheet, name):
 def test_names_follow_what_the_kernel_changes(sheet):
     """A slider that is made anew has a name, a tooltip that changes is the control's, a button says that it is pressed."""
     turn_to(sheet, "explain", filter_=None)
-    handle = sheet.control("Depth")
+    turn_to(sheet, "features", filter_=None)
+    handle = sheet.page.locator(".noUi-handle:visible").first
     handle.evaluate("e => e.removeAttribute('aria-label')")
-    sheet.run("ex._controls.depth.tooltip = 'other words'")
+    sheet.run("ex.panels['features'].pager.tooltip = 'other words'")
     sheet.page.wait_for_timeout(300)
-    assert handle.get_attribute("aria-label") == "Depth"
+    assert handle.get_attribute("aria-label") == "other words"
     assert handle.evaluate("e => e.closest('[title]').title") == "other words"
-    pressed = "[...document.querySelectorAll('.nbv-question .widget-toggle-button')].map(e => e.ariaPressed)"
-    assert sheet.page.evaluate(pressed) == ["true", "false"]
+    sheet.run("ex.panels['features'].pager.tooltip = 'Turn the pages'")
+    turn_to(sheet, "explain", filter_=None)
+    chosen = sheet.page.locator(".nbv-class[aria-selected=true]")
+    assert chosen.get_attribute("aria-label").startswith(sheet.kernel("ex.result.trace.top(1)[0][1]"))
     sheet.run("ex.selection.filter = 1")
     sheet.settle()
     sheet.page.wait_for_timeout(100)
-    assert sheet.page.evaluate(pressed) == ["false", "true"]
+    assert chosen.count() == 0
+    assert sheet.page.get_by_label("Filter of this layer").input_value() == "1"
 
 
 WHERE = """() => {
@@ -132,8 +136,9 @@ WHERE = """() => {
     if (e.textContent === "before" || e.textContent === "after") return e.textContent;
     if (!e.matches("a, button, input, select, textarea, [role], [contenteditable=true]")) return e.outerHTML.slice(0, 200);
     const places = {
-        ".nbv-layermap": "layers", ".nbv-intake": "picture", "[role=tab]": "tabs", ".widget-tab-contents": "panel",
-        ".nbv-question": "controls", ".nbv-toolbar": "tools", ".nbv-status": "status",
+        ".nbv-depth": "layers", ".nbv-layermap": "tree", ".nbv-intake": "picture", "[role=tab]": "tabs",
+        ".widget-tab-contents": "panel", ".nbv-at-network": "network", ".nbv-at-method": "method",
+        ".nbv-toolbar": "tools", ".nbv-status": "status", ".nbv-classes": "classes",
     };
     const found = Object.entries(places).find(([selector]) => e.closest(selector));
     return found ? found[1] : e.outerHTML.slice(0, 200);
@@ -154,7 +159,8 @@ def test_tab_goes_in_through_the_explorer_and_out_of_it(sheet, name, key):
             break
     assert stops[-1] == last
     passed = [stop for at, stop in enumerate(stops[:-1]) if at == 0 or stops[at - 1] != stop]
-    expected = ["controls", "tools", "tabs", "panel", "layers", "picture"]
+    method = [] if sheet.control("Method").is_disabled() else ["method"]
+    expected = ["network", "picture", "tools", *method, "layers", "tree", "tabs", "panel", "classes"]
     assert passed == (expected[::-1] if backwards else expected)
 
 
@@ -170,7 +176,10 @@ def test_the_tabs_are_turned_by_keys(sheet):
 
 # Keys that tests of frames press: what they do is tested there.
 ELSEWHERE = {"b", "k", "K", "f", "?", "←", "→", "↑", "↓", "Enter"}
-LEADS = {"N": "Network", "P": "Picture", "M": "Method", "L": "Layer", "D": "Depth"}
+LEADS = {
+    "N": ".nbv-at-network select", "P": ".nbv-strip", "M": ".nbv-at-method select", "K": ".nbv-classes input",
+    "L": ".nbv-depth input[type=search]", "D": ".nbv-bars", "F": ".nbv-depth input[type=number]",
+}  # fmt: skip
 SETTINGS = "[maps.opacity, maps.threshold, maps.colours, maps.contours, maps.compare]"
 SCALE = "() => new DOMMatrix(getComputedStyle(document.querySelector('.nbv-frame .nbv-canvas > canvas')).transform).a"
 
@@ -209,7 +218,7 @@ def test_every_key_that_is_listed_does_what_it_says(sheet):
             page.keyboard.press(key)
         assert download.value.suggested_filename.endswith(ending)
     tested = {"o", "O", "t", "T", "c", "C", "l", "v", "+", "=", "\u2212", "0", "p", "P"}
-    with_alt = {f"Alt+{key}" for key in (*LEADS, "K", "Z", "Shift+Z", "C", "S")}  # the next two tests
+    with_alt = {f"Alt+{key}" for key in (*LEADS, "Z", "Shift+Z", "C", "S")}  # the next two tests
     assert listed - ELSEWHERE - with_alt == tested
     assert with_alt <= listed
 
@@ -218,17 +227,9 @@ def test_letters_with_alt_lead_to_the_controls(sheet):
     turn_to(sheet, "explain", filter_=None)
     page = sheet.page
     page.locator(".nbv-frame .nbv-views").first.focus()
-    for letter, label in LEADS.items():
+    for letter, selector in LEADS.items():
         page.keyboard.press(f"Alt+{letter.lower()}")
-        assert sheet.control(label).evaluate("e => e === document.activeElement"), label
-    page.keyboard.press("Alt+k")
-    assert page.evaluate("document.activeElement.placeholder").startswith("top class")
-    sheet.run("ex.selection.filter = 2; ex.wait(60)")
-    sheet.settle()
-    page.locator(".nbv-frame .nbv-views").first.focus()  # the box that had it is gone
-    page.keyboard.press("Alt+k")
-    assert page.evaluate("document.activeElement.getAttribute('role')") == "slider"
-    sheet.run("ex.selection.filter = None; ex.wait(60)")
+        assert page.evaluate("(selector) => document.activeElement.matches(selector)", selector), letter
 
 
 def test_the_keys_with_alt_undo_copy_and_lead_to_the_files(sheet):

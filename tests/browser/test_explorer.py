@@ -71,7 +71,7 @@ def test_the_map_has_the_colours_that_python_gives_it(sheet):
 
 def test_a_click_on_a_bar_explains_that_class(sheet):
     second = sheet.kernel("ex.result.trace.top(2)[1][0]")
-    expect_change(sheet, lambda: sheet.page.locator(".bqplot .bar").nth(1).click())
+    expect_change(sheet, lambda: sheet.classes.nth(1).click())
     assert sheet.kernel("ex.selection.target") == second
     assert f"({second})" in sheet.caption()
 
@@ -98,60 +98,80 @@ def test_cam_and_grad_cam_differ_by_a_factor_that_the_colour_bar_shows(sheet):
 
 
 def test_a_class_is_found_by_typing_its_name(sheet):
-    field = sheet.page.locator(".nbv-question input[list]")
+    field = sheet.class_search
 
     def choose():
-        field.fill("lynx (287)")
+        field.fill("lynx")
+        sheet.until(lambda: sheet.page.locator(".nbv-told").first.inner_text() == "1 found")
         field.press("Enter")
 
     expect_change(sheet, choose)
     assert sheet.kernel("ex.selection.target") == 287
+    assert field.input_value() == "lynx"
 
 
-def test_an_unknown_class_gets_a_sentence_with_the_nearest_names(sheet):
-    field = sheet.page.locator(".nbv-question input[list]")
+def test_a_class_is_found_by_its_number_and_by_part_of_its_name(sheet):
+    field, names = sheet.class_search, sheet.page.locator(".nbv-classlist .nbv-name")
+    field.fill("282")
+    sheet.until(lambda: names.all_inner_texts() == ["tiger cat"])
+    field.fill("cat")
+    sheet.until(lambda: "polecat" in names.all_inner_texts())
+    assert names.all_inner_texts()[:2] == ["tiger cat", "Egyptian cat"], "whole words first, the likelier one before"
+
+
+def test_a_text_that_no_class_has_is_left_as_it_was_typed_and_said_to_find_nothing(sheet):
+    field = sheet.class_search
     field.fill("tabbi")
     field.press("Enter")
+    sheet.until(lambda: "No class has" in sheet.page.locator(".nbv-told").first.inner_text())
     sheet.settle()
-    assert "tabby" in sheet.error()
+    assert not sheet.error()
+    assert field.input_value() == "tabbi"
     assert sheet.kernel("ex.selection.target") == 287
-    expect_change(sheet, lambda: sheet.page.locator(".bqplot .bar").nth(2).click())
+    field.fill("")
+    expect_change(sheet, lambda: sheet.classes.nth(2).click())
 
 
-def test_the_layer_menu_and_the_depth_slider_choose_the_layer(sheet):
-    expect_change(sheet, lambda: sheet.control("Layer").select_option(label="blocks.3"))
+def test_the_search_and_the_strip_of_layers_choose_the_layer(sheet):
+    expect_change(sheet, lambda: sheet.choose_layer("blocks.3"))
     assert sheet.kernel("list(ex.result.values.shape)") == [1, 1, 14, 14]
     sheet.control("Depth").focus()
     expect_change(sheet, lambda: [sheet.page.keyboard.press("ArrowLeft") for _ in range(3)])
     assert sheet.kernel("ex.selection.layer == ex.result.layer != 'blocks.3'")
 
 
-def test_a_filter_is_explained_and_chosen_by_its_slider(sheet):
-    expect_change(sheet, lambda: sheet.page.get_by_role("button", name="Filter").click())
+def test_a_filter_is_explained_and_chosen_in_its_field(sheet):
+    field = sheet.page.get_by_label("Filter of this layer").first
+
+    def choose(number):
+        field.fill(number)
+        field.press("Enter")
+
+    expect_change(sheet, lambda: choose("0"))
     assert sheet.kernel("ex.selection.filter") == 0
-    handle = sheet.page.locator(".nbv-question .widget-hslider:visible .noUi-handle").first
-    handle.focus()
-    expect_change(sheet, lambda: [sheet.page.keyboard.press("ArrowRight") for _ in range(4)])
+    field.focus()
+    expect_change(sheet, lambda: [sheet.page.keyboard.press("ArrowUp") for _ in range(4)])
     assert sheet.kernel("ex.selection.filter") == 4
     assert "channel 4" in sheet.caption()
-    expect_change(sheet, lambda: sheet.page.get_by_role("button", name="Class").click())
+    expect_change(sheet, lambda: choose(""))
     assert sheet.kernel("ex.selection.filter is None")
 
 
 def test_another_sample_changes_picture_map_and_predictions(sheet):
-    bars = sheet.page.locator(".bqplot").inner_text()
-    expect_change(sheet, lambda: sheet.control("Picture").select_option(label="coffee"), view=0)
+    bars = sheet.classes.all_inner_texts()
+    expect_change(sheet, lambda: sheet.choose_picture("coffee"), view=0)
     sheet.run("ex.selection.target = None")
     sheet.settle()
     assert "espresso" in sheet.caption()
-    assert sheet.page.locator(".bqplot").inner_text() != bars
+    assert sheet.classes.all_inner_texts() != bars
 
 
 def test_an_uploaded_picture_is_explained(sheet, tmp_path):
     Image.fromarray(np.asarray(nv.load_image("camera"))).save(tmp_path / "holiday.png")
     expect_change(sheet, lambda: upload(sheet, tmp_path / "holiday.png"), view=0)
     assert "tripod" in sheet.caption()
-    assert sheet.control("Picture").input_value() == "holiday.png"
+    chosen = sheet.page.locator(".nbv-strip [aria-selected=true]")
+    assert chosen.get_attribute("data-name") == "holiday.png"
 
 
 def test_a_broken_upload_gets_a_sentence_and_the_explorer_goes_on(sheet, tmp_path):
@@ -161,7 +181,7 @@ def test_a_broken_upload_gets_a_sentence_and_the_explorer_goes_on(sheet, tmp_pat
     sheet.page.wait_for_function("!document.querySelector('.nbv-error').hidden")
     assert "Traceback" not in sheet.error()
     assert (pixels(sheet, 0) == before).all()
-    expect_change(sheet, lambda: sheet.control("Picture").select_option(label="rocket"), view=0)
+    expect_change(sheet, lambda: sheet.choose_picture("rocket"), view=0)
 
 
 def test_a_network_whose_weights_are_out_of_reach_gets_a_sentence(sheet):
@@ -169,17 +189,17 @@ def test_a_network_whose_weights_are_out_of_reach_gets_a_sentence(sheet):
         "import nbcnnviz.zoo.weights as w; w.urllib.request.urlopen = lambda *a, **k: (_ for _ in ()).throw(OSError('offline'))"
     )
     sheet.run("import torch, tempfile; torch.hub.set_dir(tempfile.mkdtemp())")
-    sheet.control("Network").select_option(label="resnet18")
+    sheet.choose_network("resnet18")
     sheet.page.wait_for_function("!document.querySelector('.nbv-error').hidden")
     assert "could not be downloaded" in sheet.error()
     assert "efficientnet_lite0" in sheet.error()
     sheet.page.wait_for_timeout(200)
-    assert sheet.control("Network").input_value() == "efficientnet_lite0"
+    assert sheet.control("Network").input_value() == "efficientnet_lite0 (bundled)"
 
 
 def test_opacity_threshold_and_colours_change_pixels_without_a_message(sheet):
     page = sheet.page
-    expect_change(sheet, lambda: sheet.control("Picture").select_option(label="chelsea"), view=0)
+    expect_change(sheet, lambda: sheet.choose_picture("chelsea"), view=0)
     for label, value in (("Opacity", "0.2"), ("Threshold", "0.6")):
         before = pixels(sheet, 1)
         sent = sheet.sent
@@ -192,7 +212,7 @@ def test_opacity_threshold_and_colours_change_pixels_without_a_message(sheet):
         assert sheet.sent == sent
         assert np.abs(pixels(sheet, 1) - before).max() > 8
     before = pixels(sheet, 2)
-    page.select_option(".nbv-controls select", "viridis")
+    page.locator(".nbv-scale select").first.select_option("viridis")
     page.wait_for_timeout(200)
     assert np.abs(pixels(sheet, 2) - before).max() > 8
 
@@ -214,7 +234,8 @@ def test_a_fast_drag_over_layers_ends_on_the_last_with_no_queue_behind(sheet):
         sheet.page.wait_for_timeout(38)
     sheet.settle()
     last = sheet.kernel("ex.selection.layer")
-    assert last == sheet.kernel("list(ex._controls.depth.options)[50]")
+    mapped = "[ex._sides.map.names[r] for r in ex._sides.map.order if ex._sides.map.sides[r]]"
+    assert last == sheet.kernel(f"{mapped}[50]")
     assert sheet.kernel("ex.result.layer") == last
     assert last in sheet.caption()
 
@@ -225,7 +246,10 @@ def test_a_map_is_pinned_compared_with_another_and_let_go(sheet, artifacts):
     sheet.settle()
     first, caption = pixels(sheet, 1), sheet.caption()
     page.get_by_role("button", name="Keep this map").click()
-    page.wait_for_function("document.querySelectorAll('.nbv-view:not([hidden])').length === 4")
+    page.wait_for_function("document.querySelector('.nbv-view[data-view=pinned]:not([hidden])')")
+    shown = page.locator(".nbv-view:not([hidden])")
+    kinds = [view.get_attribute("data-view") for view in shown.all()]
+    assert kinds == ["overlay", "pinned"], "in the map's place: all keep their size"
     sheet.run("ex.selection.target = 8")
     sheet.settle()
     assert page.locator(".nbv-view").nth(3).inner_text() == f"Pinned: {caption}"
@@ -245,7 +269,7 @@ def test_a_map_is_pinned_compared_with_another_and_let_go(sheet, artifacts):
     assert (bare[:, :112] == pixels(sheet, 0).reshape(224, 224, 4)[:, :112]).all()
     page.get_by_label("Compare").select_option("overlay")
     page.get_by_role("button", name="Let the pinned map go").click()
-    page.wait_for_function("document.querySelectorAll('.nbv-view:not([hidden])').length === 3")
+    page.wait_for_function("document.querySelector('.nbv-view[data-view=map]:not([hidden])')")
     assert not sheet.error()
 
 

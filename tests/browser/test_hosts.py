@@ -36,6 +36,11 @@ def changed(host: Host, act, caption: str) -> None:
     assert np.abs(host.pixels(2) - before).max() > 8
 
 
+def choose_layer(host: Host, name: str) -> None:
+    host.page.locator(".nbv-depth input[type=search]").fill(name)
+    host.page.locator(f".nbv-layer[title^='{name},']").click()
+
+
 def test_the_picture_and_its_map_are_shown(host: Host) -> None:
     trace = nv.load_network().trace("chelsea")
     shown = host.pixels(0)[..., :3]
@@ -46,17 +51,17 @@ def test_the_picture_and_its_map_are_shown(host: Host) -> None:
 
 def test_a_click_on_a_bar_explains_that_class(host: Host) -> None:
     second = nv.load_network().trace("chelsea").top(2)[1][1]
-    changed(host, lambda: host.page.locator(".bqplot .bar").nth(1).click(), second)
+    changed(host, lambda: host.page.locator(".nbv-classlist [role=option]").nth(1).click(), second)
 
 
 def test_a_click_on_the_layer_map_chooses_the_layer(host: Host) -> None:
-    changed(host, lambda: host.page.locator(".nbv-layer[title^='blocks.3,']").click(), "blocks.3")
+    changed(host, lambda: choose_layer(host, "blocks.3"), "blocks.3")
 
 
 def test_a_thumbnail_chooses_a_picture(host: Host) -> None:
     before = host.pixels(0)
     host.page.locator(".nbv-strip [title=coffee]").click()
-    host.page.wait_for_function("document.querySelectorAll('.bqplot')[0].textContent.includes('espresso')")
+    host.page.wait_for_function("document.querySelector('.nbv-classlist').textContent.includes('espresso')")
     host.page.wait_for_timeout(200)
     assert (host.pixels(0) != before).any()
 

@@ -91,13 +91,13 @@ def test_a_cell_that_blocks_the_kernel_does_not_block_the_explorer(sheet):
 
 
 def test_the_network_menu_changes_to_the_bundled_network_and_offers_the_way_back(sheet):
-    sheet.control("Network").first.select_option(label="efficientnet_lite0")
+    sheet.choose_network("efficientnet_lite0")
     sheet.page.wait_for_function(
         "document.querySelector('.nbv-caption').textContent.includes('espresso')", timeout=60_000
     )
     sheet.settle()
     assert sheet.kernel("ex.selection.network.name") == "efficientnet_lite0"
-    sheet.control("Network").first.select_option(label="my own")
+    sheet.choose_network("my own")
     sheet.page.wait_for_function("document.querySelector('.nbv-caption').textContent.includes('thing')", timeout=60_000)
 
 

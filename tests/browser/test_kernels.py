@@ -7,6 +7,7 @@ while frames reach it in the meantime as everywhere.
 
 from __future__ import annotations
 
+import re
 import statistics
 
 import numpy as np
@@ -109,9 +110,8 @@ def wait_for_stopped(sheet) -> None:
 
 
 def choose_class(sheet, name: str) -> None:
-    field = sheet.page.locator(".nbv-question input[list]").first
-    field.fill(name)
-    field.press("Enter")
+    sheet.class_search.fill(name)
+    sheet.page.locator(".nbv-class .nbv-name", has_text=re.compile(f"^{re.escape(name)}$")).first.click()
 
 
 def test_the_kernel_is_the_one_meant_and_the_rest_is_this_environments(sheet):

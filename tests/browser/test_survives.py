@@ -227,7 +227,7 @@ def test_with_the_state_of_widgets_saved_all_is_there_without_the_kernel(sheet, 
     other.page.wait_for_function("document.querySelectorAll('.nbv-canvas > canvas').length >= 3", timeout=60_000)
     until(lambda: all(same(pixels(other, view), before[view]) for view in range(3)))
     other.page.screenshot(path=artifacts / "survives-saved-state.png")
-    assert other.control("Layer").input_value() == "blocks.3"
+    assert other.page.locator(".nbv-depth-path").first.inner_text() == "blocks.3"
     assert other.page.locator(".nbv-controls label:has-text('Opacity') input").first.input_value() == "0.4"
     assert other.caption() == sheet.caption()
     assert not other.page.locator(".nbv-snapshot img").is_visible()

@@ -4,7 +4,9 @@ import threading
 
 import pytest
 from ipycanvas import Canvas, hold_canvas
+from PIL import Image
 
+from nbcnnviz.explorer.front import MapFrame
 from nbcnnviz.explorer.front.canvas import MANAGER, CanvasHost, ring
 from tests.explorer.conftest import PATIENCE
 
@@ -133,11 +135,29 @@ def test_clearing_is_said_once_and_nothing_is_drawn_again_after_it(sent) -> None
 
 def test_a_ring_is_black_and_on_it_white(sent) -> None:
     host = CanvasHost()
-    host.draw(ring(10, 20, 5))
+    host.draw(ring(10, 20, 225))
     circles = [command[1] for command in sent[0] if names([command]) == ["strokeCircle"]]
     assert circles == [[10, 20, 5]] * 2
     styles = [command[1][1] for command in sent[0] if names([command]) == ["set"]]
     assert styles == ["black", 4, "white", 2]
+
+
+@pytest.mark.parametrize("side", [7, 28, 112, 224, 640])
+def test_a_ring_is_as_large_on_the_screen_however_few_pixels_the_picture_has(sent, side: int) -> None:
+    """On a picture of 28 pixels it hid a third."""
+    frame = MapFrame()
+    frame.show_picture(Image.new("RGB", (side, side)))
+    sent.clear()
+    frame.mark(ring(side / 2, side / 2, side))
+    width = frame.marks.width
+    assert width >= min(side, 196)
+    radius = next(command[1][2] for command in sent[-1] if names([command]) == ["strokeCircle"])
+    line = next(
+        command[1][1] for command in sent[-1] if names([command]) == ["set"] and command[1][1] not in ("black", "white")
+    )
+    times = width / side  # the drawing is scaled by this
+    assert radius * times / width == pytest.approx(1 / 45)
+    assert line * times / width <= 4 / 195
 
 
 def test_resizing_to_the_same_size_is_no_message() -> None:

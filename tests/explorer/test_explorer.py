@@ -21,6 +21,7 @@ import nbcnnviz as nv
 from nbcnnviz.attribution.method import _METHODS, Method
 from nbcnnviz.core.network import Network
 from nbcnnviz.explorer import Explorer, Selection, UnknownPanelError, app
+from nbcnnviz.explorer.controls import MORE
 from nbcnnviz.session import Tasks, view
 from nbcnnviz.session import loading as session_loading
 from tests import toys
@@ -66,13 +67,15 @@ def test_a_first_question_may_be_given(explore, toy: nv.Network) -> None:
     ex = explore(toy, np.zeros((5, 5, 3)), method="gradient", target=2, layer="3", filter=1, panels=["explain"])
     assert ex.result.target == nv.Channel("3", 1)
     assert ex.result.method == "gradient"
-    assert len(ex.children[0].children) == 1
+    assert list(ex._panels) == ["explain"]
+    assert ex.children[0].children[-2] is ex._tabs.children[0], "no tabs for one"
 
 
 @pytest.mark.parametrize("panels", ["predictions", ("predictions",), []])
 def test_panels_that_are_not_shown_are_not_there(explore, toy: nv.Network, panels) -> None:
     ex = explore(toy, panels=panels)
-    assert len(ex.children[0].children) == len([panels] if isinstance(panels, str) else panels)
+    shown = [ex._status, ex._sides.predictions.widget] if panels else []
+    assert list(ex.children[0].children) == shown
     assert ex._sides.predictions._top
 
 
@@ -301,10 +304,10 @@ def test_an_error_stays_to_be_read_while_a_run_goes_on(explore, toy, slow) -> No
     ex = explore(toy)
     ex.selection.method = "slow"
     slow.go(1)
-    ex._controls.class_.value = "wolf"
+    ex._sides.map._handle_custom_msg({"type": "choose", "layer": "nowhere"}, [])
     slow.go(3)
-    assert "no class 'wolf'" in ex._status.error
-    ex._controls.class_.value = "bee"
+    assert "no layer 'nowhere'" in ex._status.error
+    ex._sides.predictions.widget._handle_custom_msg({"type": "choose", "index": 1}, [])
     assert ex._status.error == ""
     ex.stop()
     slow.ticks.release(2)
@@ -548,10 +551,31 @@ def test_activations_that_are_no_numbers_are_told_of(explore) -> None:
 
 def test_a_network_without_maps_is_explained_at_its_input(explore, mlp: nv.Network) -> None:
     ex = explore(mlp)
+    assert ex.error is None, "it opens with a method that works"
+    assert ex.selection.method == "saliency"
+    assert answers(ex).values.shape == (1, 1, 12, 12)
+    ex.selection.method = "grad_cam"
+    ex.wait(PATIENCE)
     assert isinstance(ex.error, nv.MethodNotApplicableError)
     assert "has none" in ex._status.error
-    ex.selection.method = "saliency"
-    assert answers(ex).values.shape == (1, 1, 12, 12)
+
+
+def test_a_network_without_maps_that_is_chosen_later_is_explained_at_its_input(explore, toy, mlp) -> None:
+    ex = explore(toy)
+    ex.selection.network = mlp
+    assert answers(ex).method == "saliency"
+
+
+def test_another_network_of_the_same_classes_and_layers_is_asked_the_same(explore) -> None:
+    trained, untrained = (nv.Network(toys.classic(), size=12, name="twin") for _ in range(2))
+    ex = explore(trained, target=3, layer="0", filter=2)
+    ex.selection.network = untrained
+    ex.wait(PATIENCE)
+    assert (ex.selection.target, ex.selection.layer, ex.selection.filter) == (3, "0", 2)
+    ex.selection.network = nv.Network(toys.classic(classes=4), size=12)
+    assert (ex.selection.target, ex.selection.filter) == (None, None)
+    ex.selection.network = nv.Network(nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), size=12)
+    assert (ex.selection.target, ex.selection.layer) == (None, "0")
 
 
 # Loading from the menu.
@@ -582,6 +606,7 @@ def loading(monkeypatch, toy: nv.Network):
 
 
 def start_loading(ex: Explorer, loading, name: str = "resnet18") -> None:
+    ex._controls.network.value = MORE
     ex._controls.network.value = name
     assert loading.begun.acquire(timeout=PATIENCE)
     loading.go_on.release()
@@ -610,7 +635,7 @@ def test_a_network_chosen_in_the_menu_is_loaded_and_explained(explore, toy: nv.N
 def test_a_question_asked_while_loading_is_answered_by_what_is_loaded(explore, toy: nv.Network, loading) -> None:
     ex = explore(toy)
     start_loading(ex, loading)
-    ex._controls.picture.value = "coffee"
+    ex._pictures.widget._handle_custom_msg({"type": "sample", "name": "coffee"}, [])
     assert ex._controls.network.value == "resnet18", "the menu keeps what was chosen"
     loading.outcome = loaded()
     loading.go_on.release()
@@ -654,6 +679,7 @@ def test_choosing_the_network_in_force_gives_up_what_is_loading(explore, toy: nv
 def test_another_network_chosen_while_one_is_loading_takes_its_place(explore, toy: nv.Network, loading) -> None:
     ex = explore(toy)
     start_loading(ex, loading)
+    ex._controls.network.value = MORE
     ex._controls.network.value = "resnet34"
     loading.go_on.release()
     assert loading.begun.acquire(timeout=PATIENCE)

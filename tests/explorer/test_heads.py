@@ -21,9 +21,9 @@ def test_the_predictions_are_what_the_network_says(told, said) -> None:
     try:
         assert explorer.wait(60)
         assert explorer.error is None or not explorer.error
-        labels = [str(label) for label in explorer._sides.predictions._bars.x]
-        assert [label.rsplit(" ", 1 + ("unit" in told))[0] for label in labels] == said
-        assert "unit" not in told or labels[0].endswith(" years")
+        rows = explorer._sides.predictions.widget.rows
+        assert [row["name"] for row in rows] == said
+        assert rows[0]["text"].endswith(" years" if "unit" in told else " %")
     finally:
         explorer.close()
 

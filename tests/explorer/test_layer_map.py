@@ -26,13 +26,13 @@ def test_the_map_shows_the_layers_and_follows_the_selection(explore, toy: nv.Net
 def test_identities_are_left_out(explore, bundled: nv.Network) -> None:
     ex = explore(bundled)
     assert not any(kind == "Identity" for kind in ex._sides.map.kinds)
-    assert not any(bundled.layers[name].kind == "Identity" for name in ex._controls.layer.options)
+    assert len(ex._sides.map.order) == sum(layer.kind != "Identity" for layer in bundled.layers.values())
 
 
 def test_a_layer_chosen_on_the_map_is_selected(explore, toy: nv.Network) -> None:
     ex = explore(toy)
     choose(ex, "0")
-    assert ex.selection.layer == ex.result.layer == ex._controls.layer.value == "0"
+    assert ex.selection.layer == ex.result.layer == ex._sides.map.current == "0"
 
 
 @pytest.mark.parametrize("layer", ["nowhere", 3, None])

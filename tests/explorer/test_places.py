@@ -58,9 +58,7 @@ def test_a_click_chooses_the_class_predicted_there(explore, segmenter, x: int, y
     # Of brightness, nothing outside a region has to do with the score within.
     assert torch.equal(ex.result.values[0, 0] > 0, torch.from_numpy(picture(ex.frame.regions) == label))
     assert f"nv.RegionScore({label}, mask='predicted')" in ex.code()
-    assert (
-        ex._controls.class_.placeholder == f"{segmenter.classes[label]} ({label}) where it is predicted; type to search"
-    )
+    assert ex._sides.predictions.widget.chosen == label
 
 
 def test_the_regions_drawn_are_the_classes_predicted(explore, segmenter) -> None:
@@ -74,9 +72,9 @@ def test_the_regions_drawn_are_the_classes_predicted(explore, segmenter) -> None
 
 def test_the_list_of_classes_shows_those_present(explore, segmenter) -> None:
     ex = explore(segmenter, halves(), method="saliency", panels=["explain", "predictions"])
-    assert [label.rpartition(" ")[0] for label in ex._sides.predictions._bars.x] == ["bright", "dark"]
+    assert [row["name"] for row in ex._sides.predictions.widget.rows] == ["bright", "dark"]
     click(ex, type="place", x=0, y=0)
-    assert ex._sides.predictions._chosen == 0
+    assert ex._sides.predictions.widget.chosen == 0
 
 
 def test_where_no_class_is_predicted_a_click_says_so(explore) -> None:
@@ -105,7 +103,7 @@ def test_a_click_within_a_box_explains_it(explore, detector, x: int, y: int, ind
         return
     assert ex.selection.target == nv.BoxScore(index)
     assert ex.frame.box == index
-    assert ex._sides.predictions._chosen == detector.trace(halves()).boxes()[index].label
+    assert ex._sides.predictions.widget.chosen == detector.trace(halves()).boxes()[index].label
     expected = nv.attribute(detector, halves(), method="saliency", target=nv.BoxScore(index))
     assert torch.equal(ex.result.values, expected.values)
 

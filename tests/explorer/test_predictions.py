@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import nbcnnviz as nv
-from nbcnnviz.explorer.panels.predictions import _BAR, _CHOSEN, PredictionsPanel
+from nbcnnviz.explorer.panels.predictions import PredictionsPanel, explained, matching, percent
 
 
 class Fixed(nn.Module):
@@ -28,88 +28,84 @@ class Panel(PredictionsPanel):
     """The panel with what was chosen in it."""
 
     def __init__(self) -> None:
-        self.chosen: list[int] = []
+        self.chosen: list[object] = []
         super().__init__(self.chosen.append)
 
-    def click(self, event: dict) -> None:
-        self._bars._handle_custom_msgs(None, {"event": "element_click", **event})
+    def say(self, event: str, **more: object) -> None:
+        self.widget._handle_custom_msg({"type": event, **more}, [])
 
     @property
     def labels(self) -> list[str]:
-        return list(self._bars.x)
+        return [f"{row['name']} {row['text']}" for row in self.widget.rows]
+
+    @property
+    def bars(self) -> list[tuple[float, float]]:
+        return [(row["start"], row["end"]) for row in self.widget.rows]
 
     @property
     def marked(self) -> list[int]:
-        return [i for i, colour in enumerate(self._bars.colors) if colour == _CHOSEN]
+        return [at for at, row in enumerate(self.widget.rows) if row["index"] == self.widget.chosen]
 
 
 def test_the_top_classes_are_shown_best_first() -> None:
     panel = Panel()
     trace = trace_of([float(i) for i in range(12)], [f"name {i}" for i in range(12)])
     panel.show(trace)
-    assert [label.rpartition(" ")[0] for label in panel.labels] == [f"name {i}" for i in range(11, 3, -1)]
-    assert list(panel._bars.y) == pytest.approx([p for _, _, p in trace.top(8)])
-    assert panel.labels[0].endswith(" 63%")
-    assert panel.labels[-1].endswith(" <1%")
+    assert [row["name"] for row in panel.widget.rows] == [f"name {i}" for i in range(11, 3, -1)]
+    assert [end for _, end in panel.bars] == pytest.approx([p for _, _, p in trace.top(8)])
+    assert {start for start, _ in panel.bars} == {0}
+    assert panel.labels[0].endswith(" 63 %")
+    assert panel.labels[-1].endswith(" < 0.1 %" if trace.top(8)[-1][2] < 0.001 else " %")
 
 
-def test_a_network_of_fewer_classes_has_fewer_bars() -> None:
+def test_a_network_of_fewer_classes_has_fewer_rows() -> None:
     panel = Panel()
     panel.show(trace_of([0.0, 0.0, 0.0]))
     assert len(panel.labels) == 3
     panel.show(trace_of([5.0]))
-    assert panel.labels == ["positive 99%", "negative <1%"]  # a single logit has two sides
+    assert panel.labels == ["positive 99 %", "negative 0.7 %"]  # a single logit has two sides
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        ["crane", "crane", "crane"],
-        ["a name that is much too long for a bar"] * 3,
-        ["a name that is much too long, first", "a name that is much too long, second", "short"],
-        ["crane", "crane", "crane 1"],
-    ],
-)
-def test_every_bar_has_a_label_of_its_own(names: list[str]) -> None:
-    """A scale of names would lay two bars of one name over each other."""
+def test_rows_of_one_name_are_told_apart_by_their_index() -> None:
     panel = Panel()
-    panel.show(trace_of([1.0, 1.0, 1.0], names))
-    assert len(set(panel.labels)) == 3
-    assert max(map(len, panel.labels)) < 25
+    panel.show(trace_of([1.0, 1.0, 1.0], ["crane", "crane", "a name that is much too long for a row"]))
+    assert sorted(row["index"] for row in panel.widget.rows) == [0, 1, 2]
+    assert "a name that is much too long for a row" in {row["name"] for row in panel.widget.rows}
 
 
 def test_scores_that_are_no_numbers_are_shown_as_such() -> None:
     panel = Panel()
     panel.show(trace_of([torch.nan, 1.0]))
-    assert all(label.endswith("nan%") for label in panel.labels)
+    assert all(label.endswith("NaN") for label in panel.labels)
+    assert panel.bars == [(0, 0)] * 2
 
 
-def test_a_click_chooses_the_class_of_the_bar() -> None:
+def test_a_click_chooses_the_class_of_the_row() -> None:
     panel = Panel()
     panel.show(trace_of([1.0, 5.0, 3.0]))
-    for index in range(3):
-        panel.click({"data": {"index": index}})
+    for row in panel.widget.rows:
+        panel.say("choose", index=row["index"])
     assert panel.chosen == [1, 2, 0]
+    panel.say("choose", index=None)
+    assert panel.chosen[-1] is None, "whichever is on top"
 
 
-@pytest.mark.parametrize(
-    "event", [{}, {"data": None}, {"data": {}}, *({"data": {"index": i}} for i in (None, "1", 9, -1, 1.0))]
-)
-def test_an_event_that_names_no_bar_is_ignored(event: dict) -> None:
+@pytest.mark.parametrize("event", [{"index": i} for i in ("1", 9, -1, 1.0, True)])
+def test_an_event_that_names_no_class_is_ignored(event: dict) -> None:
     panel = Panel()
-    panel._clicked(None, event)
+    panel.say("choose", **event)
     panel.show(trace_of([1.0, 5.0, 3.0]))
-    panel._clicked(None, event)
+    panel.say("choose", **event)
+    panel.say("contrast", **event)
     assert panel.chosen == []
 
 
-def test_the_bar_of_the_class_explained_has_its_own_colour() -> None:
+def test_the_class_explained_is_marked() -> None:
     panel = Panel()
     panel.show(trace_of([1.0, 5.0, 3.0]))
     assert panel.marked == []
     panel.mark(2)
     assert panel.marked == [1]
-    assert set(panel._bars.colors) == {_BAR, _CHOSEN}
     panel.mark(None)
     assert panel.marked == []
 
@@ -124,26 +120,116 @@ def test_the_mark_stays_with_its_class_when_the_order_changes() -> None:
     assert panel.marked == [2]
 
 
+def test_a_class_that_is_not_among_the_best_is_listed_with_its_probability_when_it_is_explained() -> None:
+    panel = Panel()
+    trace = trace_of([float(i) for i in range(12)], [f"name {i}" for i in range(12)])
+    panel.show(trace)
+    panel.mark(2)
+    assert [row["index"] for row in panel.widget.rows] == [*range(11, 3, -1), 2]
+    assert panel.marked == [8]
+    assert panel.labels[8] == f"name 2 {percent(float(trace.probabilities[0, 2]))}"
+    panel.show(trace_of([float(-i) for i in range(12)], [f"name {i}" for i in range(12)]))
+    assert panel.marked == [2], "on another picture it is among them"
+    assert len(panel.widget.rows) == 8
+
+
+def test_a_shift_click_holds_the_class_explained_against_another() -> None:
+    panel = Panel()
+    panel.show(trace_of([1.0, 5.0, 3.0]))
+    panel.say("contrast", index=2)
+    assert panel.chosen == [2], "nothing was explained"
+    panel.mark(1)
+    panel.say("contrast", index=2)
+    assert panel.chosen[-1] == nv.ClassScore(1) - nv.ClassScore(2)
+    panel.say("contrast", index=1)
+    assert panel.chosen[-1] == 1, "a class against itself is the class"
+
+
+def test_what_is_explained_is_read_off_the_target() -> None:
+    trace = trace_of([1.0, 5.0, 3.0], ["ant", "bee", "cat"])
+    a, b = nv.ClassScore(1), nv.ClassScore("cat")
+    assert explained(a - b, trace) == (1, 2)
+    for other in (a - 0.5 * b, a + b, a - b + 1, b * 2, a - nv.LayerEnergy("conv"), None):
+        assert explained(other, trace) == (None, None)
+    assert explained(2, trace) == (2, None)
+
+
+NAMES = ["polecat", "tiger cat", "catamaran", "Egyptian cat", "cattle dog", "282"]
+
+
 @pytest.mark.parametrize(
-    ("values", "ends"),
-    [([34.5], (0, 34.5)), ([-3.0, 2.0], (-3, 2)), ([-3.0, -0.5], (-3, 0)), ([0.0], (0, 1)), ([torch.nan, 7.0], (0, 7))],
+    ("text", "found"),
+    [
+        ("cat", [3, 1, 4, 2, 0]),
+        ("  CAT ", [3, 1, 4, 2, 0]),
+        ("tiger", [1]),
+        ("2", [2, 5]),
+        ("282", [5]),
+        ("tiger cat (1)", [1]),
+        ("wolf", []),
+        (" ", []),
+    ],
 )
-def test_bars_of_values_fit_their_axis(values: list[float], ends: tuple[float, float]) -> None:
+def test_a_search_finds_by_part_of_a_name_and_by_number(text: str, found: list[int]) -> None:
+    value = [0.1, 0.2, 0.0, 0.3, 0.05, 0.0].__getitem__
+    assert matching(text, NAMES, value) == found
+
+
+def test_a_search_shows_what_it_found_with_its_probability_and_follows_the_picture() -> None:
+    panel = Panel()
+    panel.show(trace_of([1.0, 5.0, 3.0], ["ant", "bee", "beetle"]))
+    panel.say("search", text="bee")
+    widget = panel.widget
+    assert (widget.wanted, widget.matches) == ("bee", 2)
+    assert [(row["name"], row["text"]) for row in widget.found] == [("bee", "87 %"), ("beetle", "12 %")]
+    panel.show(trace_of([1.0, 3.0, 5.0], ["ant", "bee", "beetle"]))
+    assert [(row["name"], row["text"]) for row in widget.found] == [("bee", "12 %"), ("beetle", "87 %")]
+    panel.say("search", text="")
+    assert (widget.found, widget.matches) == ([], 0)
+
+
+def test_of_many_that_are_found_the_first_are_shown_and_all_are_counted() -> None:
+    panel = Panel()
+    panel.show(trace_of([0.0] * 100))
+    panel.say("search", text="class")
+    assert (len(panel.widget.found), panel.widget.matches) == (40, 100)
+
+
+@pytest.mark.parametrize(
+    ("values", "bars"),
+    [
+        ([34.5], [(0, 1)]),
+        ([-3.0, 2.0], [(0, 0.6), (0.6, 1)]),
+        ([-3.0, -0.5], [(0, 1), (2.5 / 3, 1)]),
+        ([0.0], [(0, 0)]),
+        ([torch.nan, 7.0], [(0, 0), (0, 1)]),
+    ],
+)
+def test_bars_of_values_begin_at_zero_and_fit_their_scale(values: list[float], bars: list) -> None:
     panel = Panel()
     network = nv.Network(Fixed(values), size=4, scores="regression", unit="years")
     panel.show(network.trace(torch.zeros(1, 3, 4, 4)))
-    assert (panel._share.min, panel._share.max) == ends
-    assert "%" not in panel._axis.tick_format
+    assert panel.bars == [pytest.approx(bar) for bar in bars]
+    assert all(label.endswith(" years") and "%" not in label for label in panel.labels)
+    assert panel.widget.heading == "Values"
     panel.show(trace_of([1.0, 5.0, 3.0]))
-    assert (panel._share.min, panel._share.max) == (0, 1)
-    assert "%" in panel._axis.tick_format
+    assert "%" in panel.labels[0]
+    assert panel.widget.heading == "Classes"
 
 
-def test_an_embedding_has_its_sentence_and_no_chart() -> None:
+def test_an_embedding_has_its_sentence_and_no_rows() -> None:
     panel = Panel()
     panel.show(nv.Network(Fixed([1.0, 2.0]), size=4, scores="embedding").trace(torch.zeros(1, 3, 4, 4)))
-    assert "Returns an embedding: its similarity to a reference is explained." in panel._note.value
-    assert panel._chart.layout.visibility == "hidden"
+    assert panel.widget.note == "Returns an embedding: its similarity to a reference is explained."
+    assert panel.widget.rows == []
+    assert not panel.widget.topped
     panel.show(trace_of([1.0, 5.0]))
-    assert panel._note.value == ""
-    assert panel._chart.layout.visibility == "visible"
+    assert panel.widget.note == ""
+    assert len(panel.widget.rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(0.391, "39 %"), (0.004, "0.4 %"), (0.0004, "< 0.1 %"), (0.0, "0 %"), (1.0, "100 %")]
+)
+def test_a_small_probability_is_said_to_a_tenth_of_a_percent(value: float, said: str) -> None:
+    assert percent(value) == said

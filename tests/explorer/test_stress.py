@@ -55,7 +55,7 @@ def shows_its_selection(ex: Explorer) -> None:
     assert result.method == s.method
     assert result.target == (nv.ClassScore(explained) if isinstance(explained, int) else explained)
     assert ex._controls.method.value == s.method
-    assert ex._controls.layer.value == s.layer
+    assert ex._sides.map.current == s.layer
 
 
 def test_ten_thousand_changes_on_two_threads(explore, toy: nv.Network, jumpy) -> None:

@@ -47,7 +47,7 @@ def test_an_undo_leads_back_to_the_picture_and_network_before(explore, toy: nv.N
     click(ex._tools, "undo")
     ex.wait(30)
     assert ex._controls.network.value == "toy"
-    assert ex._controls.picture.value == "chelsea"
+    assert ex._pictures.widget.current == "chelsea"
     assert ex.result.values.equal(first)
 
 

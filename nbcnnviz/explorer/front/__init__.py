@@ -5,6 +5,7 @@ coloured, scaled, laid over, zoomed or read off is worked out in the browser, wi
 """
 
 from nbcnnviz.explorer.front.canvas import CanvasHost, ring
+from nbcnnviz.explorer.front.classes import ClassList
 from nbcnnviz.explorer.front.intake import WHOLE, Intake
 from nbcnnviz.explorer.front.layers import LayerMap
 from nbcnnviz.explorer.front.maps import MapFrame
@@ -18,6 +19,7 @@ from nbcnnviz.explorer.front.tools import Tools
 
 __all__ = [
     "WHOLE",
+    "ClassList",
     "Intake",
     "LayerMap",
     "MapFrame",

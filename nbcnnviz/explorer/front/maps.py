@@ -20,6 +20,9 @@ VIEWS = (
     {"kind": "overlay", "title": "Overlay"},
     {"kind": "map", "title": "Map"},
 )
+_FINE = 224
+"""Pixels that marks have to a side, at least about: a picture of fewer is shown as large as any other."""
+
 PINNED = {"kind": "pinned", "title": "Pinned"}
 """A view of the overlay that was pinned; shown as long as there is one."""
 
@@ -69,14 +72,16 @@ class MapFrame(Front, Coloured):
     def __init__(self, **traits: Any) -> None:
         views = traits.get("views", VIEWS)
         self._hosts = [CanvasHost() for _ in views]
-        self._marks = CanvasHost()
+        self._marks, self._fine = CanvasHost(), 1
         super().__init__(canvases=[s.canvas for s in self._hosts], marks=self._marks.canvas, **traits)
 
     def show_picture(self, picture: Image.Image) -> None:
         """Show another picture, and no map until one comes."""
         width, height = picture.size
-        for host in (*self._hosts, self._marks):
+        for host in self._hosts:
             host.resize(width, height)
+        self._fine = max(1, _FINE // max(width, height, 1))
+        self._marks.resize(self._fine * width, self._fine * height)
         self.unmark()
         with self.hold_sync():
             self.picture, self.size = photograph(picture), [height, width]
@@ -119,8 +124,22 @@ class MapFrame(Front, Coloured):
 
     def mark(self, draw: Draw) -> None:
         """Draw over the overlay and the map, in the picture's pixels, in place of what was marked before."""
-        self._marks.draw(draw)
+        self._marks.draw(_enlarged(draw, self._fine))
 
     def unmark(self) -> None:
         """Remove the marks."""
         self._marks.clear()
+
+
+def _enlarged(draw: Draw, times: int) -> Draw:
+    """A drawing in a picture's pixels, on a canvas that has more."""
+    if times == 1:
+        return draw
+
+    def enlarged(canvas: Canvas) -> None:
+        canvas.save()
+        canvas.scale(times, times)
+        draw(canvas)
+        canvas.restore()
+
+    return enlarged

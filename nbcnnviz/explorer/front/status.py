@@ -24,6 +24,7 @@ class StatusLine(Front):
     running = t.Bool(False).tag(sync=True)
     pausable = t.Bool(False).tag(sync=True)
     paused = t.Bool(False).tag(sync=True)
+    stale = t.Bool(False).tag(sync=True)  # whether what is on screen answers something else than what was asked last
     error = t.Unicode("").tag(sync=True)
     snapshot = t.Unicode("").tag(sync=True)  # identifies the explorer's snapshot, hidden while this is shown
 
@@ -56,7 +57,7 @@ class StatusLine(Front):
         """Show how a task stands, and what went wrong."""
         busy = task.live and not task.answered
         with self.hold_sync():
-            self.error = error
+            self.error, self.stale = error, error != "" or (busy and task.made == 0)
             if not busy:
                 self.status = {"stopped": "Stopped", "failed": ""}.get(task.state, task.status)
                 self.step, self.steps, self.running, self.paused = 1, 1, False, False

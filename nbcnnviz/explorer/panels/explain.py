@@ -245,7 +245,7 @@ class ExplainPanel(Explanation, Panel):
         rows, columns = map_.shape
         row, column = divmod(int(map_.nan_to_num(0, 0, 0).abs().argmax()), columns)
         x, y = (column + 0.5) * width / columns, (row + 0.5) * height / rows
-        self.widget.mark(ring(x, y, radius=max(4.0, width / 45)))
+        self.widget.mark(ring(x, y, width))
 
     def _caption(self, result: Attribution) -> str:
         where = "" if result.layer == "input" else f" at {result.layer}"

@@ -37,6 +37,8 @@ class Panel(View):
         What it is called in Python and on its tab.
     uses_method : bool
         Whether what it shows hangs on the method that is selected.
+    uses_class : bool
+        Whether it hangs on the class that is selected: then the classes stay beside it where there is little room.
     formats : tuple[str, ...]
         The endings of files that it can be saved as.
     widget : ipywidgets.Widget
@@ -46,6 +48,7 @@ class Panel(View):
     name: ClassVar[str]
     title: ClassVar[str]
     uses_method: ClassVar[bool] = False
+    uses_class: ClassVar[bool] = True
     formats: ClassVar[tuple[str, ...]] = ()
     widget: w.Widget
 

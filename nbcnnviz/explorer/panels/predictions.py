@@ -1,104 +1,191 @@
-"""The predictions: the top classes as bars; a click on one explains it."""
+"""The predictions: the best classes as rows with bars; a click on one explains it, a shift-click holds it against another."""
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import bqplot
-import ipywidgets as w
-import numpy as np
-
+from nbcnnviz.core.targets import BoxScore, ClassScore, Combination, RegionScore, Target
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.explorer.widgets.charts import figure
-from nbcnnviz.render.plots import BLUE, ORANGE
+from nbcnnviz.explorer.front.classes import ClassList, Row
 
-_SHOWN = 8
-_BAR, _CHOSEN = BLUE, ORANGE
+_SHOWN, _FOUND = 8, 40
+
+Value = tuple[str, float]
 
 
 class PredictionsPanel:
-    """Bars of the most probable classes.
+    """The classes with the largest values, the one explained, and what was searched.
 
     Parameters
     ----------
     choose
-        Called with the class index of a bar that is clicked.
+        Called with what is to be explained: the index of a class that was clicked, None for whichever is on top, or the
+        difference of two class scores.
+
+    Attributes
+    ----------
+    widget : ClassList
+        What is shown.
     """
 
-    def __init__(self, choose: Callable[[int], None]) -> None:
+    def __init__(self, choose: Callable[[Any], None]) -> None:
         self._choose = choose
+        self._names: Sequence[str] = ()
+        self._kind = "logits"
+        self._said: Callable[[float], str] = percent
+        self._values: Mapping[int, Value] = {}  # all that are known, best first
         self._top: list[tuple[int, str, float]] = []
-        self._chosen: int | None = None
-        names, share = bqplot.OrdinalScale(reverse=True), bqplot.LinearScale(min=0, max=1)
-        self._share = share
-        self._bars = bqplot.Bars(
-            x=[], y=[], scales={"x": names, "y": share}, orientation="horizontal", colors=[_BAR], padding=0.25
-        )
-        self._bars.on_element_click(self._clicked)
-        self._axis = bqplot.Axis(scale=share, tick_format=".0%", num_ticks=3, grid_lines="none")
-        axes = [bqplot.Axis(scale=names, orientation="vertical", grid_lines="none"), self._axis]
-        self._chart = chart = figure([self._bars], axes, 250, left=168, right=20)
-        chart.padding_y = 0.02
-        self._note = w.HTML()
-        heading = w.HTML("<b>Predictions</b> <span class='nbv-hint'>click a bar to explain it</span>")
-        # A box that could be scrolled would be one more stop of Tab, and there is nothing to scroll to.
-        self.widget = w.VBox([heading, self._note, chart], layout=w.Layout(overflow="visible", min_width="0"))
+        self.widget = ClassList(label="Classes")
+        self.widget.on("choose", lambda message: self._chosen(message.get("index")))
+        self.widget.on("contrast", lambda message: self._contrasted(message.get("index")))
+        self.widget.on("search", lambda message: self._search(message.get("text")))
 
     def show(self, trace: Trace) -> None:
-        """Show a trace's top classes; of a segmentation those present, of a regression the values."""
-        kind = trace.network.kind
-        self._top = [(i, name, p) for i, name, p in trace.top(_SHOWN) if p > 0 or kind != "segmentation"]
-        self._note.value = _nothing(trace) if not self._top else ""
-        # Kept where it is: a chart that was never seen has no size.
-        self._chart.layout.visibility = "visible" if self._top else "hidden"
-        low, high, ticks = _range([p for *_, p in self._top]) if kind == "regression" else (0, 1, ".0%")
-        with self._share.hold_sync():
-            self._share.min, self._share.max = low, high
-        self._axis.tick_format = ticks
-        # A bar needs a name of its own, and two classes may share one (ImageNet's two cranes): the index tells them apart.
-        names = [_short(name) for _, name, _ in self._top]
-        said = trace.network.head.text if kind == "regression" else _percent
-        labels = [
-            f"{name if names.count(name) == 1 else f'{_short(name, 12)} ({index})'} {said(probability)}"
-            for name, (index, _, probability) in zip(names, self._top, strict=True)
+        """Show a trace's best classes; of a segmentation those present, of a regression the values."""
+        network = trace.network
+        self._names, self._kind = network.classes, network.kind
+        self._said = network.head.text if self._kind == "regression" else percent
+        known = trace.top(max(1, len(self._names)))
+        self._values = {index: (name, value) for index, name, value in known}
+        self._top = [entry for entry in known[:_SHOWN] if entry[2] > 0 or self._kind != "segmentation"]
+        widget = self.widget
+        with widget.hold_sync():
+            widget.heading = "Values" if self._kind == "regression" else "Classes"
+            widget.count = len(self._names)
+            widget.topped = self._kind != "embedding" and (self._kind != "regression" or len(self._names) == 1)
+            widget.note = "" if self._top else _nothing(trace)
+            self._lay()
+            self._search(widget.wanted)
+
+    def mark(self, chosen: int | None, against: int | None = None, top: bool = False) -> None:
+        """Say which class is explained, which it is held against, and whether it is whichever is on top."""
+        with self.widget.hold_sync():
+            self.widget.chosen = -1 if chosen is None else chosen
+            self.widget.against = -1 if against is None else against
+            self.widget.top = top
+            self._lay()
+
+    def _lay(self) -> None:
+        """Put up the best rows, and below them the class explained, or held against it, if it is not among them."""
+        shown = [index for index, *_ in self._top]
+        more = (self.widget.chosen, self.widget.against)
+        self.widget.show(self._rows([*shown, *dict.fromkeys(i for i in more if i >= 0 and i not in shown)]))
+
+    def _rows(self, indices: Sequence[int]) -> list[Row]:
+        values = [self._value(index) for index in indices]
+        low, high = _range(values) if self._kind == "regression" else (0.0, 1.0)
+        return [
+            Row(index, self._name(index), self._said(value), *_bar(value, low, high))
+            for index, value in zip(indices, values, strict=True)
+            if index < len(self._names)  # of the network before, until the first trace of this one
         ]
-        with self._bars.hold_sync():
-            self._bars.x = labels
-            self._bars.y = np.array([probability for _, _, probability in self._top])
-            self.mark(self._chosen)
 
-    def mark(self, chosen: int | None) -> None:
-        """Give the bar of the class that is explained its own colour."""
-        self._chosen = chosen
-        colours = [_CHOSEN if index == chosen else _BAR for index, _, _ in self._top]
-        if colours != self._bars.colors:
-            self._bars.colors = colours
+    def _name(self, index: int) -> str:
+        return self._names[index] if index < len(self._names) else ""
 
-    def _clicked(self, _: Any, event: dict[str, Any]) -> None:
-        at = (event.get("data") or {}).get("index")
-        if isinstance(at, int) and 0 <= at < len(self._top):
-            self._choose(self._top[at][0])
+    def _value(self, index: int) -> float:
+        return self._values[index][1] if index in self._values else 0.0 if self._values else math.nan
+
+    def _search(self, text: Any) -> None:
+        if isinstance(text, str):
+            found = matching(text, self._names, lambda index: self._value(index))
+            self.widget.show_found(text, self._rows(found[:_FOUND]), len(found))
+
+    def _chosen(self, index: Any) -> None:
+        if index is None or self._is_class(index):
+            self._choose(index)
+
+    def _contrasted(self, index: Any) -> None:
+        if self._is_class(index):
+            chosen = self.widget.chosen
+            same = chosen < 0 or chosen == index
+            self._choose(index if same else ClassScore(chosen) - ClassScore(index))
+
+    def _is_class(self, index: Any) -> bool:
+        return type(index) is int and 0 <= index < len(self._names)
 
 
-def _range(values: list[float]) -> tuple[float, float, str]:
-    """The ends of an axis that shows values as bars from zero, and how its ticks are written."""
+def matching(text: str, names: Sequence[str], value: Callable[[int], float]) -> list[int]:
+    """The classes that a text finds by number or part of the name.
+
+    The number first, then the whole name, names of which it is a word, names with a word that begins so, and the others;
+    among equals the one of larger value first.
+    """
+    wanted = " ".join(text.lower().split())
+    if not wanted:
+        return []
+
+    def rank(index: int) -> tuple[int, float, int] | None:
+        name = names[index].lower()
+        spaced = f" {name.replace('-', ' ').replace(',', ' ')} "
+        if wanted == str(index):
+            place = 0
+        elif wanted in (name, f"{name} ({index})"):
+            place = 1
+        elif f" {wanted} " in spaced:
+            place = 2
+        elif f" {wanted}" in spaced:
+            place = 3
+        elif wanted in name:
+            place = 4
+        else:
+            return None
+        worth = value(index)
+        return place, -worth if math.isfinite(worth) else math.inf, index
+
+    ranked = [(found, index) for index in range(len(names)) if (found := rank(index)) is not None]
+    return [index for _, index in sorted(ranked)]
+
+
+def explained(target: Any, trace: Trace) -> tuple[int | None, int | None]:
+    """The class that a target is of, where it is of one, and the class that it is held against."""
+    if target is None:
+        return None, None
+    if isinstance(target, Combination):
+        weights, parts = [weight for weight, _ in target.terms], target.parts
+        if weights == [1, -1] and target.constant == 0 and all(_of_one_class(part) for part in parts):
+            one, other = (trace.network.class_index(part.index) for part in parts)  # type: ignore[attr-defined]
+            return one, other
+        return None, None
+    if isinstance(target, RegionScore):
+        return trace.network.class_index(target.index), None
+    if isinstance(target, BoxScore) and isinstance(target.box, int):
+        boxes = trace.boxes() if trace.network.kind == "detection" else []
+        return (boxes[target.box].label if -len(boxes) <= target.box < len(boxes) else None), None
+    return (target if isinstance(target, int) else None), None
+
+
+def _of_one_class(target: Target) -> bool:
+    return type(target) is ClassScore and not isinstance(target.index, tuple)
+
+
+def percent(probability: float) -> str:
+    """A probability as it is shown, a small one to a tenth of a percent."""
+    if math.isnan(probability):
+        return "NaN"
+    if 0 < probability < 0.001:
+        return "< 0.1 %"
+    return f"{100 * probability:.{1 if 0 < probability < 0.01 else 0}f} %"
+
+
+def _bar(value: float, low: float, high: float) -> tuple[float, float]:
+    """Where a bar from zero to a value starts and ends, on a scale of 0 to 1."""
+    if not math.isfinite(value):
+        return 0.0, 0.0
+    places = sorted((end - low) / (high - low) for end in (0.0, value))
+    return max(0.0, places[0]), min(1.0, places[1])
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of a scale that shows values as bars from zero."""
     finite = [value for value in values if math.isfinite(value)]
     low, high = min(0.0, *finite, 0.0), max(0.0, *finite, 0.0)
-    return low, high if high > low else low + 1.0, ".3~g"
+    return low, high if high > low else low + 1.0
 
 
 def _nothing(trace: Trace) -> str:
-    """Why there are no bars."""
+    """Why there are no rows."""
     said = trace.network.head.note if trace.network.kind == "embedding" else "nothing was found in this picture"
-    return f"<span class='nbv-hint'>{html.escape(said[:1].upper() + said[1:])}.</span>"
-
-
-def _short(name: str, length: int = 18) -> str:
-    return name if len(name) <= length else f"{name[: length - 1]}…"
-
-
-def _percent(probability: float) -> str:
-    return "<1%" if probability < 0.01 else f"{probability:.0%}"
+    return f"{said[:1].upper()}{said[1:]}."

@@ -78,6 +78,7 @@ class FeaturesPanel(Panel):
 
     name = "features"
     title = "Features"
+    uses_class = False
     formats = FORMATS
 
     def __init__(self, selection: Selection, attempt: Callable[[Act], None], ask: Act) -> None:
@@ -253,7 +254,7 @@ class FeaturesPanel(Panel):
         if frame.place is None:
             best = frame.large.strongest
             x, y = (best.column + 0.5) * across, (best.row + 0.5) * down
-            self.large.mark(ring(x, y, radius=max(4.0, width / 45)))
+            self.large.mark(ring(x, y, width))
             return
         row, column = frame.place
         cell, view = outline(column * across, row * down, across, down, size, _CELL), frame.unit_view

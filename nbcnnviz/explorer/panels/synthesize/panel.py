@@ -50,6 +50,7 @@ class SynthesizePanel(Panel):
 
     name = "synthesize"
     title = "Synthesize"
+    uses_class = False
     formats = files.AT_ONCE
 
     def __init__(self, selection: Selection, attempt: Callable[[Act], None], ask: Act) -> None:

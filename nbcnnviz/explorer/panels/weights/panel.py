@@ -76,6 +76,7 @@ class WeightsPanel(Panel):
 
     name = "weights"
     title = "Weights"
+    uses_class = False
     formats = FORMATS
     widget: w.VBox
 
