@@ -36,7 +36,7 @@ class ClassList {
     spellcheck: "false",
     title: "Find a class by its number or part of its name; Enter explains the first one (Alt+K)",
   });
-  private readonly told = h("div", { class: "nbv-hint nbv-told", role: "status", "aria-live": "polite" });
+  private readonly told = h("div", { class: "nbv-hint nbv-tally", role: "status", "aria-live": "polite" });
   private readonly choice: Choice;
   private pool: HTMLElement[] = [];
   private shown: ClassRow[] = [];

@@ -64,6 +64,8 @@ export class Strip {
   /** What was asked for and is not answered yet, in order. */
   private asked: number[] = [];
   private marked = -1;
+  /** The filter that was asked for while the field has the focus; what is answered meanwhile is older. */
+  private typed: number | null = null;
 
   constructor(
     private readonly model: Model<Layers>,
@@ -95,9 +97,15 @@ export class Strip {
     bars.addEventListener("pointerleave", () => this.tell(this.current), { signal });
     const chosen = () => {
       const text = this.filter.value.trim();
-      model.send({ type: "filter", filter: text === "" ? null : Number(text) });
+      this.typed = text === "" ? -1 : Number(text);
+      model.send({ type: "filter", filter: text === "" ? null : this.typed });
     };
     this.filter.addEventListener("change", chosen, { signal });
+    const left = () => {
+      this.typed = null;
+      this.mark();
+    };
+    this.filter.addEventListener("blur", left, { signal });
   }
 
   focus(): void {
@@ -154,7 +162,7 @@ export class Strip {
     this.bars.setAttribute("aria-valuenow", String(here + 1));
     this.bars.classList.toggle("nbv-resting", this.model.get("note") !== "");
     const [filter, filters] = [this.model.get("filter"), this.model.get("filters")];
-    this.filter.value = filter < 0 ? "" : String(filter);
+    if (this.typed === null || this.typed === filter) this.filter.value = filter < 0 ? "" : String(filter);
     this.filter.max = String(Math.max(0, filters - 1));
     this.filter.disabled = !filters;
     this.filters.textContent = filters ? `of ${filters}` : "";

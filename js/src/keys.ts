@@ -1,5 +1,6 @@
 // The keyboard: which keys do what while the focus is in a frame, and the list of them that `?` opens.
 import { h } from "./dom";
+import { HELP } from "./helping";
 
 /** What keys do; without `act`, they are described here and taken elsewhere. */
 export interface Binding {
@@ -70,12 +71,14 @@ export function help(
   // A click beside it closes it: the dialog itself is hit only at its edge and on what lies behind it.
   element.addEventListener("click", (event) => event.target === element && element.close(), { signal });
   const open = () => {
-    list.replaceChildren(
-      ...bindings().map(({ keys, help }) => {
-        const named = keys.map((key) => h("kbd", {}, NAMES[key] ?? key));
-        return h("div", {}, h("dt", {}, ...named), h("dd", {}, help));
-      }),
-    );
+    const rows = bindings().map(({ keys, help }) => {
+      const named = keys.map((key) => h("kbd", {}, NAMES[key] ?? key));
+      return h("div", {}, h("dt", {}, ...named), h("dd", {}, help));
+    });
+    // In an explorer they stand under what it has to say of the panel.
+    const asked = new CustomEvent(HELP, { bubbles: true, cancelable: true, detail: h("dl", {}, ...rows) });
+    if (!element.dispatchEvent(asked)) return;
+    list.replaceChildren(...rows);
     element.showModal();
   };
   return { element, open };

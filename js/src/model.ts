@@ -128,8 +128,9 @@ export interface Pictures extends Front {
 export interface Tools extends Front {
   can_undo: boolean;
   can_redo: boolean;
-  /** What the panel that is turned up can be saved as. */
+  /** What the panel that is turned up can be saved as; what is said of it, and of the method that it uses. */
   formats: string[];
+  help: { heading: string; text: string }[];
 }
 
 /** front/layers.py */

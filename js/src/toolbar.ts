@@ -1,8 +1,10 @@
 // Undo, redo, and what is taken away from a panel: its code to the clipboard, what it shows to a file. Both are asked of
 // the kernel, which answers with a message.
 import { explorerOf, h, icon } from "./dom";
+import { Help } from "./helping";
 import { follow, type Model, type Tools } from "./model";
 import { receiveFiles } from "./save";
+import { Tour } from "./tour";
 
 const UNDO = "M6 3L2.5 6.5L6 10M3 6.5h6a4 4 0 0 1 0 7H6";
 const REDO = "M10 3l3.5 3.5L10 10M13 6.5H7a4 4 0 0 0 0 7h3";
@@ -18,6 +20,10 @@ export function toolbar(model: Model<Tools>, el: HTMLElement, signal: AbortSigna
   formats.dataset.lmSuppressShortcuts = "true";
   const full = button(icon(FILL), "Full screen", "The whole explorer on the whole screen, with larger type");
   full.hidden = !document.fullscreenEnabled;
+  const tour = new Tour(signal);
+  const help = new Help(model, () => tour.show(0), signal);
+  const ask = button("?", "Help", "What this panel shows, and how the method works");
+  ask.addEventListener("click", () => help.open(), { signal });
   const message = h("span", { class: "nbv-message", role: "status", "aria-live": "polite" });
   // Where no clipboard may be had, what should be on it is here to be copied by hand.
   const text = h("textarea", {
@@ -36,6 +42,7 @@ export function toolbar(model: Model<Tools>, el: HTMLElement, signal: AbortSigna
     copy,
     formats,
     full,
+    ask,
     h("div", { class: "nbv-chip" }, message, text),
   );
   const fill = () => {
@@ -114,6 +121,7 @@ export function toolbar(model: Model<Tools>, el: HTMLElement, signal: AbortSigna
   receiveFiles(model, (name) => announce(`Saved ${name}`), signal);
   signal.addEventListener("abort", () => model.off("msg:custom", answered));
   follow(model, ["can_undo", "can_redo", "formats"], paint, signal);
+  element.append(tour.element, help.element);
   el.append(element);
   paint();
 }

@@ -242,6 +242,12 @@ describe("the strip of layers", () => {
     ]);
     m.set("filter", -1);
     expect(field.value).toBe("");
+    field.value = "4";
+    field.dispatchEvent(new Event("change"));
+    m.set("filter", 1); // an older answer
+    expect(field.value).toBe("4");
+    field.dispatchEvent(new Event("blur"));
+    expect(field.value).toBe("1");
   });
 
   it("opens the tree, which closes when a layer is chosen", () => {
@@ -273,7 +279,12 @@ describe("the strip of layers", () => {
 
 describe("the toolbar", () => {
   function made(formats = ["png"]) {
-    const m = model({ can_undo: true, can_redo: false, formats });
+    const m = model({
+      can_undo: true,
+      can_redo: false,
+      formats,
+      help: [{ heading: "Explain", text: "Where it looked." }],
+    });
     const gone = new AbortController();
     const box = document.createElement("div");
     box.className = "nbcnnviz";

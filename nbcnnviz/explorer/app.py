@@ -24,6 +24,7 @@ from nbcnnviz.explorer.output import picture_output
 from nbcnnviz.explorer.panels import TABS, Act, ExplainPanel, Panel
 from nbcnnviz.explorer.pictures import Pictures
 from nbcnnviz.explorer.sides import Sides
+from nbcnnviz.explorer.words import help_of
 from nbcnnviz.session import Selection, Session, Task
 from nbcnnviz.session.code import selection_code
 from nbcnnviz.session.messages import sentence
@@ -91,6 +92,7 @@ class Explorer(w.VBox):
         for name in ("nbcnnviz", "nbv-root"):
             self.add_class(name)
         self._tabs.observe(self._turned, "selected_index")
+        selection.observe(self._explain_panel, "method")
         receive_while_busy(self)
         session.ask()
 
@@ -226,6 +228,7 @@ class Explorer(w.VBox):
         """Stop everything, end the threads and remove the widget."""
         if self.comm is not None:  # else it is closed, or was refused before it was made
             self.session.close()
+            self.selection.unobserve(self._explain_panel, "method")
             for panel in self.panels.values():
                 panel.close()
             self._controls.close()
@@ -270,7 +273,14 @@ class Explorer(w.VBox):
         for view in (self._controls, self._sides):
             view.uses_method = self._panels[name].uses_method
             view.follow()
+        self._explain_panel()
         (self._box.add_class if self._panels[name].uses_class else self._box.remove_class)("nbv-with-classes")
+
+    def _explain_panel(self, _: Any = None) -> None:
+        panel = self._panels[self._panel] if self._panel else None
+        if panel is not None:
+            method = self.selection.snapshot.method if panel.uses_method else None
+            self._tools.help = help_of(panel.name, panel.title, method)
 
     # What the reader does, and what a task tells.
 

@@ -11,8 +11,8 @@ import traitlets as t
 from PIL import Image
 
 from nbcnnviz.core.geometry import find_geometry
-from nbcnnviz.core.samples import samples
 from nbcnnviz.core.network import Network
+from nbcnnviz.core.samples import samples
 from nbcnnviz.explorer.front import WHOLE, Intake
 from nbcnnviz.explorer.panels import Act
 from nbcnnviz.session.history import CAMERA

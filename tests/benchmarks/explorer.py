@@ -114,7 +114,8 @@ def _drag(sheet) -> list[Row]:  # type: ignore[no-untyped-def]
             return last - start;
         }"""
     )
-    ended = sheet.kernel("ex.result.layer == ex.selection.layer == ex._controls.depth.options[50]")
+    mapped = "[ex._sides.map.names[row] for row in ex._sides.map.order if ex._sides.map.sides[row]]"
+    ended = sheet.kernel(f"ex.result.layer == ex.selection.layer == {mapped}[50]")
     return [
         Row("ends on the last value's map", "yes" if ended else "no", "yes", bool(ended)),
         Row("the last change after the last key", f"{waited:.0f} ms"),

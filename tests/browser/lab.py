@@ -160,8 +160,11 @@ class Sheet:
         kernel: str = "python3",
         width: int = 1600,
         height: int = 1000,
+        tour: bool = False,
     ) -> None:
         self.page: Page = browser.new_page(viewport={"width": width, "height": height})
+        if not tour:
+            self.page.add_init_script("localStorage.setItem('nbcnnviz-tour', 'closed')")
         self.complaints: list[str] = []
         self.sent = 0
         self.page.on(
@@ -278,7 +281,7 @@ class Sheet:
     def choose_network(self, name: str) -> None:
         """Choose a network in the menu, also one of those behind "more"."""
         menu = self.control("Network")
-        labels = "(e) => [...e.options].map((o) => o.label)"
+        labels = "(e) => [...e.options].map((o) => o.label.replaceAll('\u00a0', ' '))"
         if not any(label.split(" (")[0] == name for label in menu.evaluate(labels)):
             menu.select_option(label="more networks ...")
             self.until(lambda: len(menu.evaluate(labels)) > 10)

@@ -192,7 +192,7 @@ def test_every_key_that_is_listed_does_what_it_says(sheet):
     views = page.locator(".nbv-frame .nbv-views").first
     views.focus()
     page.keyboard.press("?")
-    listed = set(page.get_by_role("dialog", name="Keys").locator("kbd").all_inner_texts())
+    listed = set(page.get_by_role("dialog", name="Help and keys").locator("kbd").all_inner_texts())
     page.keyboard.press("Escape")
     views.focus()
     plain = [0.5, 0.5, "viridis", False, "overlay"]

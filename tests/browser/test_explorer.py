@@ -102,7 +102,7 @@ def test_a_class_is_found_by_typing_its_name(sheet):
 
     def choose():
         field.fill("lynx")
-        sheet.until(lambda: sheet.page.locator(".nbv-told").first.inner_text() == "1 found")
+        sheet.until(lambda: sheet.page.locator(".nbv-tally").first.inner_text() == "1 found")
         field.press("Enter")
 
     expect_change(sheet, choose)
@@ -123,7 +123,7 @@ def test_a_text_that_no_class_has_is_left_as_it_was_typed_and_said_to_find_nothi
     field = sheet.class_search
     field.fill("tabbi")
     field.press("Enter")
-    sheet.until(lambda: "No class has" in sheet.page.locator(".nbv-told").first.inner_text())
+    sheet.until(lambda: "No class has" in sheet.page.locator(".nbv-tally").first.inner_text())
     sheet.settle()
     assert not sheet.error()
     assert field.input_value() == "tabbi"

@@ -679,7 +679,6 @@ def test_choosing_the_network_in_force_gives_up_what_is_loading(explore, toy: nv
 def test_another_network_chosen_while_one_is_loading_takes_its_place(explore, toy: nv.Network, loading) -> None:
     ex = explore(toy)
     start_loading(ex, loading)
-    ex._controls.network.value = MORE
     ex._controls.network.value = "resnet34"
     loading.go_on.release()
     assert loading.begun.acquire(timeout=PATIENCE)
@@ -897,6 +896,7 @@ def test_a_network_chosen_while_a_pass_runs_is_given_up_by_stop_and_the_next_que
     ex = explore(toy)
     ex.selection.method = "slow"
     slow.go(1)
+    ex._controls.network.value = MORE
     ex._controls.network.value = "resnet18"
     ex._status._handle_custom_msg({"type": "stop"}, [])
     assert ex._controls.network.value == "toy"

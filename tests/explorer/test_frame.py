@@ -157,10 +157,10 @@ def test_colours_fit_the_sign_and_the_readers_choice_lasts_for_maps_of_that_sign
 @pytest.mark.parametrize(
     ("name", "ending"),
     [
-        ("unsigned", "at 4"),
-        ("zero", "at 4: zero everywhere"),
-        ("NaN", "at 4: 1 of 12 values are NaN or infinite"),
-        ("all NaN", "at 4: 12 of 12 values are NaN or infinite"),
+        ("unsigned", "at 4 (Conv2d)"),
+        ("zero", "at 4 (Conv2d): zero everywhere"),
+        ("NaN", "at 4 (Conv2d): 1 of 12 values are NaN or infinite"),
+        ("all NaN", "at 4 (Conv2d): 12 of 12 values are NaN or infinite"),
     ],
 )
 def test_the_caption_says_what_is_shown_and_what_is_odd_about_it(panel, trace, name: str, ending: str) -> None:
@@ -170,7 +170,7 @@ def test_the_caption_says_what_is_shown_and_what_is_odd_about_it(panel, trace, n
 
 def test_the_caption_tells_of_the_rectifiers_that_were_ruled(panel: ExplainPanel, trace: nv.Trace) -> None:
     panel.show(nv.attribute(trace, method="guided_backprop", target="cat"))
-    assert panel.widget.caption == "Guided backprop of cat (2), 2 rectifiers ruled"
+    assert panel.widget.caption == "Guided backprop of cat (2), applied at 2 rectifiers"
 
 
 PIXELWISE = ["gradient", "guided_backprop", "deconvnet", "guided_grad_cam"]

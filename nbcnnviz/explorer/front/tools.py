@@ -1,4 +1,4 @@
-"""Undo, redo, copy the code, save what is shown: see js/src/tools.ts."""
+"""Undo, redo, copy the code, save what is shown, full screen, help: see js/src/tools.ts."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Tools(Front):
     can_undo = t.Bool(False).tag(sync=True)
     can_redo = t.Bool(False).tag(sync=True)
     formats = t.List(t.Unicode()).tag(sync=True)
+    help = t.List(t.Dict()).tag(sync=True)  # of the panel turned up: headings with texts
 
     def copy(self, code: str) -> None:
         """Put text on the reader's clipboard, or before their eyes where there is none."""

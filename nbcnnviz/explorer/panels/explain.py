@@ -248,14 +248,25 @@ class ExplainPanel(Explanation, Panel):
         self.widget.mark(ring(x, y, width))
 
     def _caption(self, result: Attribution) -> str:
-        where = "" if result.layer == "input" else f" at {result.layer}"
-        governed = f", {result.rectifiers} rectifiers ruled" if result.rectifiers else ""
+        where = "" if result.layer == "input" else f" at {_called(result.trace, result.layer)}"
+        governed = f", applied at {counted(result.rectifiers, 'rectifier')}" if result.rectifiers else ""
         # What is not finite is told beside the scale, of the map as it is drawn.
         unruled = "".join(f", {remark}" for remark in result.remarks if remark.startswith("not ruled"))
         what = result.caption
         if isinstance(self._asked, RegionScore) and isinstance(result.target, RegionScore):
             what = self._asked.describe(result.trace.network)  # the result's own has the mask that was predicted
         return f"{methods()[result.method].title} of {what}{where}{governed}{unruled}"
+
+
+def _called(trace: Trace, layer: str) -> str:
+    """A layer's name, with its kind where the name is but a number."""
+    known = trace.network.layers.get(layer)
+    return f"{layer} ({known.kind})" if known is not None and layer.partition(":")[0].isdigit() else layer
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things, in words."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _remark(map_: Tensor, scale: Scale) -> str:
