@@ -98,7 +98,7 @@ def insertion(
         If the map holds NaN.
     """
     x = trace.input[picture].detach()
-    return _curve("insertion", trace, result, picture, steps, random_maps, seed, blurred(x[None])[0], x)
+    return _Judged(trace, result, picture, random_maps, seed).swapping("insertion", blurred(x[None])[0], x, steps)
 
 
 def deletion(
@@ -116,7 +116,7 @@ def deletion(
     """
     x = trace.input[picture].detach()
     mean = x.mean((1, 2), keepdim=True).expand_as(x)
-    return _curve("deletion", trace, result, picture, steps, random_maps, seed, x, mean)
+    return _Judged(trace, result, picture, random_maps, seed).swapping("deletion", x, mean, steps)
 
 
 def road(
@@ -145,62 +145,55 @@ def road(
     if not shares or any(not 0 < share < 1 for share in shares) or list(shares) != sorted(shares):
         raise UnknownOptionError(shares, (), "shares are numbers between 0 and 1, in ascending order.")
     x = trace.input[picture].detach()
-    measure = _measure(trace, result, picture)
 
-    def values_of(values: Tensor) -> np.ndarray:
-        order, generator = _order(values), torch.Generator().manual_seed(seed)
-        return measure(imputed(x, _first(order, round(share * order.numel()), x), noise, generator) for share in shares)
+    def pictures(order: Tensor) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        return (imputed(x, _first(order, round(share * order.numel()), x), noise, generator) for share in shares)
 
-    own = values_of(map_of(result, picture))
-    others = [values_of(m) for m in _random(result, random_maps, seed)]
-    return Curve(
+    return _Judged(trace, result, picture, random_maps, seed).curve(
         "ROAD",
         np.array(shares),
-        own,
-        _area(np.array(shares), own),
-        float(np.mean([_area(np.array(shares), other) for other in others])) if others else None,
+        pictures,
         False,
         "The class's probability without the pixels that the map calls most important, filled in from those around "
         "them: low where they mattered.",
     )
 
 
-def _curve(
-    name: str,
-    trace: Trace,
-    result: Attribution,
-    picture: int,
-    steps: int,
-    random_maps: int,
-    seed: int,
-    before: Tensor,
-    after: Tensor,
-) -> Curve:
-    """The curve on the way from one picture (C, H, W) to another, pixel by pixel."""
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise UnknownOptionError(steps, (), "steps is a whole number, 1 or more.")
-    shares = np.linspace(0, 1, steps + 1)
-    measure = _measure(trace, result, picture)
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """A map to be judged by a curve, beside random maps."""
 
-    def values_of(values: Tensor) -> np.ndarray:
-        order = _order(values)
-        return measure(
-            torch.where(_first(order, round(share * order.numel()), before), after, before) for share in shares
+    trace: Trace
+    result: Attribution
+    picture: int
+    random_maps: int
+    seed: int
+
+    def swapping(self, name: str, before: Tensor, after: Tensor, steps: int) -> Curve:
+        """The curve on the way from one picture (C, H, W) to another, pixel by pixel."""
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise UnknownOptionError(steps, (), "steps is a whole number, 1 or more.")
+        shares, up = np.linspace(0, 1, steps + 1), name == "insertion"
+
+        def pictures(order: Tensor) -> Iterator[Tensor]:
+            counts = (round(share * order.numel()) for share in shares)
+            return (torch.where(_first(order, count, before), after, before) for count in counts)
+
+        meaning = "The class's probability as the pixels that the map calls most important are " + (
+            "shown first: high where they suffice." if up else "taken away first: low where they mattered."
         )
+        return self.curve(name, shares, pictures, up, meaning)
 
-    own = values_of(map_of(result, picture))
-    others = [values_of(m) for m in _random(result, random_maps, seed)]
-    up = name == "insertion"
-    return Curve(
-        name,
-        shares,
-        own,
-        _area(shares, own),
-        float(np.mean([_area(shares, other) for other in others])) if others else None,
-        up,
-        "The class's probability as the pixels that the map calls most important are "
-        + ("shown first: high where they suffice." if up else "taken away first: low where they mattered."),
-    )
+    def curve(
+        self, name: str, shares: np.ndarray, pictures: Callable[[Tensor], Iterator[Tensor]], up: bool, meaning: str
+    ) -> Curve:
+        """The curve over pictures that are made of an order of places; the same of random maps gives what chance would."""
+        measure = _measure(self.trace, self.result, self.picture)
+        own = measure(pictures(_order(map_of(self.result, self.picture))))
+        random = [measure(pictures(_order(m))) for m in _random(self.result, self.random_maps, self.seed)]
+        chance = float(np.mean([_area(shares, values) for values in random])) if random else None
+        return Curve(name, shares, own, _area(shares, own), chance, up, meaning)
 
 
 def _measure(trace: Trace, result: Attribution, picture: int) -> Callable[[Iterator[Tensor]], np.ndarray]:
