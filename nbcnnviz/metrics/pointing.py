@@ -18,7 +18,7 @@ from nbcnnviz.core.samples import ObjectBox
 from nbcnnviz.metrics.score import Score, map_of
 
 
-def pointing(result: Attribution, where: Any, *, tolerance: float = 15, picture: int = 0) -> Score:
+def pointing(result: Attribution, where: Any, *, tolerance: float = 15, smooth: float = 0.0, picture: int = 0) -> Score:
     """The pointing game: 1 where the map's maximum lies on the object, 0 where it does not (Zhang et al. 2018).
 
     Parameters
@@ -30,6 +30,9 @@ def pointing(result: Attribution, where: Any, *, tolerance: float = 15, picture:
         excluded; several boxes; or a mask (H, W), true where it is.
     tolerance
         How far outside, in pixels, still counts. Default: 15, as in the literature.
+    smooth
+        The standard deviation of a Gaussian that the map is blurred by first, as a share of the picture's longer side.
+        Default: 0. The published numbers of gradients and guided backprop are for 0.02 (Fong et al. 2019).
     picture
         Which of the batch.
 
@@ -47,6 +50,10 @@ def pointing(result: Attribution, where: Any, *, tolerance: float = 15, picture:
         If the object is empty, or outside the picture.
     """
     values = map_of(result, picture).cpu()
+    if smooth:
+        from scipy.ndimage import gaussian_filter
+
+        values = torch.from_numpy(gaussian_filter(values.numpy(), smooth * max(values.shape)))
     mask = mask_of(where, (values.shape[0], values.shape[1]))
     near = _widened(mask, tolerance)
     # A map that is the same everywhere points at nothing.

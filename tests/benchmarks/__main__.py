@@ -1,8 +1,9 @@
-"""``python -m tests.benchmarks [section ...] [--quick | --full] [--check]``."""
+"""``python -m tests.benchmarks [section ...] [--quick | --full] [--check] [--device cuda]``."""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -10,11 +11,11 @@ from collections.abc import Callable, Iterator
 import torch
 
 import nbcnnviz
-from tests.benchmarks import api, dataset, explorer, features, front, live, synthesis, watching
+from tests.benchmarks import api, dataset, explorer, features, front, judging, live, methods, synthesis, watching
 from tests.benchmarks.table import Row, show
 
-# Each yields tables as (title, rows), given how many rounds to measure.
-SECTIONS: dict[str, Callable[[int], Iterator[tuple[str, list[Row]]]]] = {
+# Each yields tables as (title, rows), given how many rounds to measure, and a device if it takes one.
+SECTIONS: dict[str, Callable[..., Iterator[tuple[str, list[Row]]]]] = {
     "api": api.tables,
     "explorer": explorer.tables,
     "front": front.tables,
@@ -23,6 +24,8 @@ SECTIONS: dict[str, Callable[[int], Iterator[tuple[str, list[Row]]]]] = {
     "live": live.tables,
     "watching": watching.tables,
     "dataset": dataset.tables,
+    "judging": judging.tables,
+    "methods": methods.tables,
 }
 
 
@@ -35,6 +38,7 @@ def main() -> int:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--quick", dest="rounds", action="store_const", const=7, help="7 rounds: some minutes")
     length.add_argument("--full", dest="rounds", action="store_const", const=40, help="40 rounds: steadier figures")
+    parser.add_argument("--device", default="cpu", help="where the section 'methods' runs; default: cpu")
     parser.add_argument("--check", action="store_true", help="exit with 1 if anything asked was missed")
     parser.set_defaults(rounds=15)
     options = parser.parse_args()
@@ -48,7 +52,9 @@ def main() -> int:
     )
     missed = 0
     for name in options.sections or SECTIONS:
-        for title, rows in SECTIONS[name](options.rounds):
+        tables = SECTIONS[name]
+        takes_device = "device" in inspect.signature(tables).parameters
+        for title, rows in tables(options.rounds, *([options.device] if takes_device else [])):
             show(title, rows)
             sys.stdout.flush()
             missed += sum(row.met is False for row in rows)

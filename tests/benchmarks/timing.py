@@ -13,7 +13,11 @@ WARM_UP = 6
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[], object]], rounds: int, *, in_a_row: Mapping[str, int] | None = None
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int,
+    *,
+    in_a_row: Mapping[str, int] | None = None,
+    warm_up: int = WARM_UP,
 ) -> dict[str, float]:
     """Median seconds of each call, all taken in turn in every round.
 
@@ -21,11 +25,13 @@ def interleaved(
     ----------
     in_a_row
         How often a call is made each time it is its turn, where not once.
+    warm_up
+        Rounds before the clock counts; fewer for calls that take so long that the first passes do not show.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
     gc.collect()
-    for turn in range(-WARM_UP, rounds):
+    for turn in range(-warm_up, rounds):
         # Each goes first once in a while: who follows whom must not matter.
         first = turn % len(names)
         for name in names[first:] + names[:first]:

@@ -67,6 +67,15 @@ def test_a_flat_map_points_at_nothing(trace) -> None:
     assert pointing(peak(trace), (0, 0, 40, 40)).value == 0
 
 
+def test_a_blur_first_lets_the_many_outweigh_the_one(trace) -> None:
+    crowd = [(12 + i, 18 + j, 1.0) for i in range(5) for j in range(5)]
+    result = peak(trace, *crowd, (35, 2, 1.5))
+    assert pointing(result, (15, 10, 25, 20), tolerance=0).value == 0
+    smoothed = pointing(result, (15, 10, 25, 20), tolerance=0, smooth=0.05)
+    assert smoothed.value == 1
+    assert smoothed.details["place"] == (14, 20), "the middle of the crowd"
+
+
 def test_an_object_outside_is_refused(trace) -> None:
     with pytest.raises(nv.ImageError, match="outside"):
         pointing(peak(trace, (0, 0, 1)), (50, 50, 60, 60))
