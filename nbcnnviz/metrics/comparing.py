@@ -258,9 +258,10 @@ class Ranks:
     def _ranked(self, at: int, size: tuple[int, int]) -> np.ndarray:
         """The ranks of a map at a size, less their mean, as a vector of unit length."""
         if (at, size) not in self._ranks:
-            from scipy.stats import rankdata  # it takes its time to import
-
-            ranks = rankdata(upscaled(self._maps[at][None], size).numpy().ravel())
+            # Equal values share the mean of their ranks. By numpy: scipy.stats takes seconds to import.
+            values = upscaled(self._maps[at][None], size).numpy().ravel()
+            _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+            ranks = (counts.cumsum() - (counts - 1) / 2)[which.ravel()]
             ranks -= ranks.mean()
             self._ranks[at, size] = ranks / np.linalg.norm(ranks)
         return self._ranks[at, size]

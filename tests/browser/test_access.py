@@ -134,7 +134,7 @@ def test_names_follow_what_the_kernel_changes(sheet):
 WHERE = """() => {
     const e = document.activeElement;
     if (e.textContent === "before" || e.textContent === "after") return e.textContent;
-    if (!e.matches("a, button, input, select, textarea, [role], [contenteditable=true]")) return e.outerHTML.slice(0, 200);
+    if (!e.matches("a, button, input, select, summary, textarea, [role], [contenteditable=true]")) return e.outerHTML.slice(0, 200);
     const places = {
         ".nbv-depth": "layers", ".nbv-layermap": "tree", ".nbv-intake": "picture", "[role=tab]": "tabs",
         ".widget-tab-contents": "panel", ".nbv-at-network": "network", ".nbv-at-method": "method",

@@ -49,7 +49,6 @@ def mark(ex: Explorer, panel: ComparePanel, *box: int) -> None:
 
 
 def test_every_method_that_applies_has_a_tile_and_the_others_their_reason(ex, toy, panel) -> None:
-    turn(ex, panel.cost, "one pass")
     named = entries(panel)
     assert set(panel.tiles.labels) == {name for name, entry in named.items() if entry.applies}
     assert {"Grad-CAM", "Saliency", "CAM"} <= set(panel.tiles.labels)
@@ -61,7 +60,6 @@ def test_every_method_that_applies_has_a_tile_and_the_others_their_reason(ex, to
 
 
 def test_maps_share_one_scale_and_each_has_its_correlation_in_its_corner(ex, panel) -> None:
-    turn(ex, panel.cost, "one pass")
     tiles, found = panel.tiles, panel.result.comparison
     assert len(tiles.lows) == len(tiles.highs) == 1
     assert (tiles.lows, tiles.highs) == ([-1.0], [1.0]), "there are signed maps among them"
@@ -85,7 +83,6 @@ def _native(panel: ComparePanel):
     ("axis", "trait"), [("methods", "method"), ("classes", "target"), ("layers", "layer"), ("pictures", "source")]
 )
 def test_a_click_selects_what_the_tile_shows_and_nothing_is_made_again(ex, panel, axis: str, trait: str) -> None:
-    turn(ex, panel.cost, "one pass")
     if axis != "methods":
         turn(ex, panel.axis, axis)
     before = panel.result.comparison
@@ -133,7 +130,8 @@ def test_an_error_stands_in_its_tile_and_the_rest_goes_on(ex, panel) -> None:
         yield
 
     try:
-        turn(ex, panel.cost, "one pass")
+        panel.ask()
+        ex.wait(PATIENCE)
     finally:
         del _METHODS["broken"]
     tiles = panel.tiles
@@ -169,7 +167,6 @@ def test_the_matrix_has_every_pair(ex, panel) -> None:
 
 
 def test_scores_are_computed_when_asked_for_and_each_says_what_it_means(ex, toy, panel) -> None:
-    turn(ex, panel.cost, "one pass")
     panel.view.value = "Scores"
     assert "no number of them is a verdict" in panel.scores._table.value
     mark(ex, panel, 2, 3, 12, 14)
@@ -222,6 +219,19 @@ def test_what_if_shows_the_classes_before_and_after_at_once(ex, toy, panel) -> N
     assert ex.code().splitlines()[-1] == "found = nv.what_if(trace, '4', 3, scale=0, box=(0, 0, 10, 12), region='keep')"
 
 
+def test_the_filter_that_matters_most_is_offered_first_and_the_readers_stays(ex, toy, panel) -> None:
+    ex.selection.layer = "4"
+    turn(ex, panel.view, "What if")
+    trace = toy.trace("chelsea")
+    products = (trace["4"] * trace.gradient(2, "4")).sum((0, 2, 3))
+    assert panel.what_if.filter.value == int(products.argmax())
+    panel.what_if.filter.value = 5
+    ex.wait(PATIENCE)
+    turn(ex, panel.what_if.scale, 0.5)
+    assert panel.what_if.filter.value == 5
+    assert "channel 5 of 4 times 0.5" in panel.what_if._about.value
+
+
 def test_the_filter_selected_is_the_one_changed(ex, panel) -> None:
     ex.selection.layer = "4"
     ex.selection.filter = 6
@@ -254,7 +264,6 @@ def test_another_picture_is_compared_anew_and_no_trace_is_held(ex, panel) -> Non
     import gc
     import weakref
 
-    turn(ex, panel.cost, "one pass")
     gone = weakref.ref(ex.session.trace)
     ex.selection.image = "coffee"
     ex.wait(PATIENCE)
@@ -264,7 +273,6 @@ def test_another_picture_is_compared_anew_and_no_trace_is_held(ex, panel) -> Non
 
 
 def test_a_run_can_be_stopped_and_goes_on_where_it_was(ex, panel) -> None:
-    turn(ex, panel.cost, "one pass")
     panel.cost.value = "all methods"
     ex.stop()
     ex.wait(PATIENCE)

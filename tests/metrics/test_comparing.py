@@ -11,7 +11,9 @@ from scipy.stats import spearmanr
 
 import nbcnnviz as nv
 from nbcnnviz.attribution.method import _METHODS, method
+from nbcnnviz.core.targets import as_target
 from nbcnnviz.metrics import cascade, compare, randomised
+from nbcnnviz.metrics.comparing import Ranks
 from nbcnnviz.render import flat
 from tests import toys
 
@@ -109,6 +111,21 @@ def test_classes_are_the_likeliest_and_their_maps_come_from_one_batched_pass(net
         assert entry.result.trace is trace
     assert found.chosen == 0
     assert torch.equal(found["cat"].values, next(e for e in found.entries if e.name == "cat").result.values)
+
+
+def test_down_to_the_input_each_class_has_a_pass_of_its_own(trace, monkeypatch) -> None:
+    """A batched one takes longer there."""
+    monkeypatch.setattr(type(trace), "_batched", lambda self, *a: pytest.fail("it was batched"))
+    assert compare(trace, axis="classes", most=3, method="saliency").step == 3
+
+
+def test_equal_values_share_their_ranks(trace) -> None:
+    ranks = Ranks(2)
+    coarse = [torch.randint(0, 3, (1, 1, 6, 6), generator=torch.Generator().manual_seed(i)).float() for i in (5, 6)]
+    for at, values in enumerate(coarse):
+        ranks.take(at, nv.Attribution(values, as_target(0, trace), "input", trace))
+    expected = spearmanr(*(values.numpy().ravel() for values in coarse)).statistic
+    assert ranks.correlations[0, 1] == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_class_selected_that_is_not_among_the_likeliest_is_compared_too(trace) -> None:

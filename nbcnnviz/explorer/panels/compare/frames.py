@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,9 +12,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from nbcnnviz.attribution import Attribution
+from nbcnnviz.core.errors import NbcnnvizError
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.inside import WhatIf, what_if
+from nbcnnviz.inside import WhatIf, ranking, what_if
 from nbcnnviz.metrics import METRICS, Comparison, Entry, Judged, compare, judge, randomised
 from nbcnnviz.session import Snapshot
 
@@ -64,12 +66,15 @@ class CompareFrame:
         The scores before and after.
     judging : tuple[int, int]
         How many scores are there, of how many.
+    suggested : int or None
+        The filter that matters most to the class, the first time that a layer is looked at in What if.
     """
 
     comparison: Comparison | None
     judged: Mapping[int, Sequence[Judged]] = field(default_factory=dict)
     what_if: WhatIf | None = None
     judging: tuple[int, int] = (0, 0)
+    suggested: int | None = None
 
     @property
     def step(self) -> int:
@@ -90,12 +95,14 @@ class Computing:
         self._judged: WeakKeyDictionary[Attribution, dict[Any, Judged]] = WeakKeyDictionary()
         self._networks: list[Network] = []
         self._judgements = 0
+        self._suggested_for: object = None
 
     def answer(self, request: Snapshot, trace: Trace) -> Generator[CompareFrame, None, None]:
         """The frames for what is selected."""
         settings: Settings = request.settings
         if settings.view == WHAT_IF:
-            yield CompareFrame(self.known, what_if=changed(trace, request.layer, settings))
+            found = changed(trace, request.layer, settings)
+            yield CompareFrame(self.known, what_if=found, suggested=self._suggested(request, trace))
             return
         frame = None
         for frame in self._compared(request, trace, settings):
@@ -103,6 +110,15 @@ class Computing:
         begun, self._judgements = settings.judging > self._judgements, settings.judging
         if begun and frame is not None and settings.view == SCORES:
             yield from self._scored(frame, request, settings)
+
+    def _suggested(self, request: Snapshot, trace: Trace) -> int | None:
+        layer, before = request.layer, self._suggested_for
+        self._suggested_for = request.network.name, layer, request.source
+        if layer is None or request.filter is not None or before == self._suggested_for:
+            return None
+        with suppress(NbcnnvizError):  # a layer without channels has none that could be suggested
+            return int(ranking(trace, layer, "contribution", target=request.class_).filters[0])
+        return None
 
     def _compared(self, request: Snapshot, trace: Trace, settings: Settings) -> Generator[CompareFrame, None, None]:
         image = request.source if request.crop is None and request.source else request.picture

@@ -60,7 +60,7 @@ _AXES = {
     "networks": "The networks used, each beside a copy whose weights are drawn anew",
     "cascade": "Sanity check: the weights drawn anew in a copy, from the last layer up (Adebayo et al. 2018)",
 }
-_COSTS = {"one pass": 3.0, "up to 200 passes": 200.0, "all methods": float("inf")}
+_COSTS = {"a few passes": 3.0, "up to 200 passes": 200.0, "all methods": float("inf")}
 _COUNTS = {"classes": 9, "layers": 12, "pictures": 12, "cascade": 8}
 _EMPTY = "The maps come here one after the other, the cheapest first: click one to select it."
 _UNITS_ALIKE = ("classes", "pictures")
@@ -101,7 +101,7 @@ class ComparePanel(Panel):
     def _build(self) -> None:
         self.view, self.axis = toggles(_VIEWS), toggles(_AXES)
         self.cost = w.Dropdown(
-            options=list(_COSTS), value="up to 200 passes", tooltip="Methods that take more are left out",
+            options=list(_COSTS), value="a few passes", tooltip="Methods that take more are left out",
             layout=w.Layout(width="150px"),
         )  # fmt: skip
         self.most = w.BoundedIntText(
@@ -269,6 +269,8 @@ class ComparePanel(Panel):
             if comparison is not None:
                 self._left_out.value = self._say(comparison)
             self.scores.show(comparison, frame.judged)
+            if frame.suggested is not None:
+                self.what_if.suggest(frame.suggested)
             self.what_if.show(frame.what_if, self.selection.snapshot.layer)
             self._show_marked()
 

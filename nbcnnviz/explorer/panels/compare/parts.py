@@ -226,6 +226,12 @@ class WhatIfView:
                 self.filter.value = selected
             self.filter.description = "Filter" if layer is None else f"Filter of {count}:"
 
+    def suggest(self, channel: int) -> None:
+        """Offer a filter, as long as none is changed."""
+        with self._updating:
+            if self.scale.value == 1 and channel <= self.filter.max:
+                self.filter.value = channel
+
     def show(self, found: WhatIf | None, layer: str | None) -> None:
         """Show the classes before and after."""
         reveal_bars = found is not None

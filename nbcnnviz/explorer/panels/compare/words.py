@@ -16,6 +16,10 @@ from nbcnnviz.metrics.questions import passes_of
 _CELL = "padding: 1px 4px; text-align: right; white-space: nowrap; line-height: 1.5"
 _HEAD = "padding: 1px 6px 1px 2px; text-align: left; white-space: nowrap; font-weight: 400; line-height: 1.5"
 _NAME = 22
+_ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
+_NO_VERDICT = (
+    "In brackets what chance gives. Metrics contradict one another, and some reward blur: no number is a verdict."
+)
 
 
 def matrix(comparison: Comparison | None) -> str:
@@ -53,10 +57,11 @@ def scores(comparison: Comparison | None, judged: Mapping[int, Sequence[Judged]]
             "Choose metrics and press Judge: a table of scores comes here, with what chance gives and what each means; no "
             "number of them is a verdict."
         )
+    if len(judged) == 1:
+        return _of_one(comparison, *next(iter(judged.items())))
     names = [n for n in METRICS if any(found.metric.name == n for rows in judged.values() for found in rows)]
-    arrows = {"higher": " ↑", "lower": " ↓", "": ""}
     head = "".join(
-        f"<th scope='col' style='{_CELL}; font-weight: 600'>{html.escape(METRICS[n].title)}{arrows[METRICS[n].better]}</th>"
+        f"<th scope='col' style='{_CELL}; font-weight: 600'>{html.escape(METRICS[n].title)}{_ARROWS[METRICS[n].better]}</th>"
         for n in names
     )
     rows, meanings, reasons = [], dict[str, str](), dict[str, str]()
@@ -80,8 +85,22 @@ def scores(comparison: Comparison | None, judged: Mapping[int, Sequence[Judged]]
         "<table style='border-collapse: collapse; font-size: 12px'>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         f"<div class='nbv-hint' style='line-height: 1.4; margin-top: 4px'>{said}"
-        "<div>In brackets what chance gives. Metrics contradict one another, and some reward blur: no number is a verdict."
-        "</div></div>"
+        f"<div>{_NO_VERDICT}</div></div>"
+    )
+
+
+def _of_one(comparison: Comparison, at: int, judged: Sequence[Judged]) -> str:
+    """The scores of one map: a row a metric."""
+    rows = "".join(
+        f"<tr style='vertical-align: top'><th scope='row' style='{_HEAD}'>{html.escape(one.metric.title)}"
+        f"{_ARROWS[one.metric.better]}</th>{_score(one)}"
+        f"<td class='nbv-hint' style='padding: 1px 4px; line-height: 1.35; white-space: normal'>"
+        f"{html.escape(one.error if one.score is None else one.score.meaning)}</td></tr>"
+        for one in judged
+    )
+    return (
+        f"<table aria-label='Scores' style='border-collapse: collapse; font-size: 12px'><tbody>{rows}</tbody></table>"
+        f"<div class='nbv-hint' style='line-height: 1.4'>Of {html.escape(comparison.entries[at].name)}. {_NO_VERDICT}</div>"
     )
 
 
