@@ -17,7 +17,7 @@ BUNDLE_SOURCES := $(shell find js/src -type f) js/package.json js/build.mjs $(wi
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test install js lint js-test unit notebooks browser chromium kernels bench pages package clean distclean
+.PHONY: help demo test install js lint js-test unit notebooks browser chromium kernels bench layout screenshots pages package clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ browser: $(STAMPS)/dev $(STAMPS)/kernels js chromium ## the tests in a real Jupy
 
 bench: $(STAMPS)/dev js chromium ## how fast, beside other tools: ARGS="api --quick"
 	CHROMIUM="$$(.ci/chromium)" $(BIN)/python -m tests.benchmarks $(ARGS)
+
+layout: $(STAMPS)/dev js chromium ## what of the explorer is on the screen at usual sizes, what is cut off, clicks, shifts
+	CHROMIUM="$$(.ci/chromium)" $(BIN)/python -m tests.layout
 
 screenshots: $(STAMPS)/dev js chromium ## every panel, for the documentation: ARGS="explain weights"
 	CHROMIUM="$$(.ci/chromium)" $(BIN)/python -m tests.screenshots $(ARGS)

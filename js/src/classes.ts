@@ -41,6 +41,8 @@ class ClassList {
   private pool: HTMLElement[] = [];
   private shown: ClassRow[] = [];
   private waiting = 0;
+  /** Enter was pressed before what was typed was answered: what is done when it is; whether with Shift. */
+  private entered: { shift: boolean } | null = null;
   readonly element: HTMLElement;
 
   constructor(
@@ -75,9 +77,11 @@ class ClassList {
 
   private find(): void {
     clearTimeout(this.waiting);
+    this.entered = null;
     const ask = () => this.model.send({ type: "search", text: this.search.value });
     this.waiting = window.setTimeout(ask, REST);
-    if (!this.wanted) this.offer();
+    if (this.wanted) this.tell();
+    else this.offer();
   }
 
   title(): void {
@@ -97,6 +101,18 @@ class ClassList {
     this.choice.offer(this.pool.slice(0, this.shown.length));
     this.mark();
     this.tell();
+    if (this.entered && this.answered) this.enter(this.entered.shift);
+  }
+
+  /** Whether what was found is for what stands in the field. */
+  private get answered(): boolean {
+    return this.model.get("wanted").trim() === this.wanted;
+  }
+
+  /** Choose the first of what was found, or as soon as it is found. */
+  private enter(shift: boolean): void {
+    this.entered = this.answered ? null : { shift };
+    if (this.answered) this.choose(0, shift);
   }
 
   mark(): void {
@@ -121,6 +137,7 @@ class ClassList {
     const [matches, found] = [this.model.get("matches"), this.model.get("found").length];
     if (!this.wanted)
       this.told.textContent = this.model.get("note") || "Click: explain · Shift-click: rather than this";
+    else if (!this.answered) this.told.textContent = "Searching ...";
     else if (!matches) this.told.textContent = `No class has “${this.wanted}” in its name, or as its number.`;
     else
       this.told.textContent = matches > found ? `The first ${found} of ${matches} found` : `${matches} found`;
@@ -135,7 +152,7 @@ class ClassList {
 
   private key(event: KeyboardEvent): boolean {
     if (event.target !== this.search) return this.choice.key(event);
-    if (event.key === "Enter" && this.wanted) this.choose(0, event.shiftKey);
+    if (event.key === "Enter" && this.wanted) this.enter(event.shiftKey);
     else if (event.key === "ArrowDown") this.choice.element.focus();
     else return false;
     return true;

@@ -36,7 +36,8 @@ export class Help {
     // A click beside it closes it: the dialog itself is hit only at its edge and on what lies behind it.
     element.addEventListener("click", (event) => event.target === element && element.close(), { signal });
     const asked = (event: Event) => {
-      if (explorerOf(event.target as Element) !== explorerOf(element)) return;
+      const explorer = explorerOf(element);
+      if (!explorer || explorerOf(event.target as Element) !== explorer) return;
       event.preventDefault();
       this.open((event as CustomEvent<HTMLElement>).detail);
     };

@@ -123,6 +123,26 @@ describe("the list of classes", () => {
     expect(list.children).toHaveLength(3);
   });
 
+  it("waits with Enter for what was typed: what was found before is not what was meant", () => {
+    const { m, search, type } = shown({ wanted: "cat", found: [ROWS[0]], matches: 1 });
+    type("cock");
+    search.focus();
+    press(search, "Enter");
+    expect(m.send.mock.calls).toEqual([[{ type: "search", text: "cock" }]]);
+    m.set("found", [ROWS[2]]);
+    m.set("matches", 1);
+    m.set("wanted", "cock");
+    expect(m.send).toHaveBeenLastCalledWith({ type: "choose", index: 7 });
+    m.send.mockClear();
+    type("wolf");
+    press(search, "Enter");
+    m.set("found", []);
+    m.set("matches", 0);
+    m.set("wanted", "wolf");
+    m.set("wanted", "cat");
+    expect(m.send.mock.calls).toEqual([[{ type: "search", text: "wolf" }]]);
+  });
+
   it("leads from the search into the list", () => {
     const { search, list } = shown();
     search.focus();

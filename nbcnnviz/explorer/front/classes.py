@@ -48,4 +48,5 @@ class ClassList(Front):
     def show_found(self, wanted: str, rows: Sequence[Row], matches: int) -> None:
         """Show what a search found, of so many."""
         with self.hold_sync():
-            self.wanted, self.matches, self.found = wanted, matches, [asdict(row) for row in rows]
+            # The text last: what was found is there when the browser hears whose it is.
+            self.found, self.matches, self.wanted = [asdict(row) for row in rows], matches, wanted
