@@ -49,6 +49,8 @@ export class Views {
   private at: Place | null = null;
   /** The kinds of views that the reader chose; null where all are shown. */
   private chosen: Set<View["kind"]> | null = null;
+  /** Whether the map was asked for beside what was pinned. */
+  private mapToo = false;
 
   constructor(
     private readonly model: Model<Maps>,
@@ -133,13 +135,14 @@ export class Views {
 
   /** Show a view, or hide it, unless it is the last one. */
   private turn(kind: View["kind"]): void {
+    const chosen = new Set(this.chosen);
     const shown = this.shownKinds();
-    if (!shown.has(kind)) shown.add(kind);
-    else if (shown.size > 1) shown.delete(kind);
-    shown.delete("pinned");
-    this.chosen = shown;
+    if (!shown.has(kind)) chosen.add(kind);
+    else if (shown.size > 1) chosen.delete(kind);
+    if (kind === "map") this.mapToo = !shown.has(kind);
+    this.chosen = chosen;
     try {
-      localStorage.setItem(REMEMBERED, [...shown].join());
+      localStorage.setItem(REMEMBERED, [...chosen].join());
     } catch {} // a host may keep nothing
     this.showChosen();
   }
@@ -149,7 +152,7 @@ export class Views {
     const shown = new Set(this.chosen);
     if (this.model.get("pickable")) shown.add("picture"); // where a place of it can be chosen
     if (this.model.get("pinned").caption === undefined) return shown;
-    if (shown.has("map") && shown.size === 2) shown.delete("map");
+    if (shown.has("map") && shown.size === 2 && !this.mapToo) shown.delete("map");
     return shown.add("pinned");
   }
 

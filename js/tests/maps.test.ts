@@ -269,3 +269,14 @@ describe("ColourBar", () => {
     expect([...bar.element.querySelectorAll("span")].map((s) => s.textContent)).toEqual(["≤ -2", "0", "≥ 2"]);
   });
 });
+
+describe("a flip by hand", () => {
+  it("ends with the next map: what was flipped was the one before", () => {
+    const m = model({ ...MAPS, values: 1, picture: 1 });
+    const made = comparison(m);
+    made.flip();
+    expect(made.flipped).toBe(true);
+    m.set("values", 2);
+    expect(made.flipped).toBe(false);
+  });
+});

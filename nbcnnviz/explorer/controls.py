@@ -49,6 +49,7 @@ class Controls(View):
         self.uses_method = True
         self._own: dict[str, Network] = {}
         self._all = False
+        self._asked: tuple[str, int, bool] | None = None
         # Controls answer to changes on any thread, and what is set here must not be taken for the reader's.
         self._follower = threading.local()
         self._one_at_a_time = threading.RLock()
@@ -88,9 +89,9 @@ class Controls(View):
         with self._following():
             selection = self._selection.snapshot
             shown = self._session.loading or self._key(selection.network)
-            offered = self._offered(shown)
-            if self.network.options != offered:
-                self.network.options = offered
+            asked = shown, len(self._own), self._all
+            if asked != self._asked:  # to look for what was downloaded takes its time
+                self._asked, self.network.options = asked, self._offered(shown)
             self.network.value = shown
             titles = tuple((m.title, m.name) for m in methods().values())
             if self.method.options != titles:  # a method may have been added

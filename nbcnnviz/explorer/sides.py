@@ -96,7 +96,8 @@ class Sides(View):
 
     def _set(self, name: str, value: Any) -> None:
         self._attempt(lambda: setattr(self._selection, name, value))
-        self.map.send_state("filter")  # what was typed and refused is not left standing
+        if name == "filter":
+            self.map.send_state("filter")  # what was typed and refused is not left standing
 
 
 def _best(trace: Trace) -> int | None:

@@ -221,7 +221,7 @@ def test_own_networks_stay_in_the_menu_and_others_are_loaded(desk: Desk, toy: nv
 
 def test_the_menu_says_which_networks_are_here_and_keeps_the_others_behind_more(desk: Desk, monkeypatch) -> None:
     monkeypatch.setattr("nbcnnviz.zoo.from_torchvision.is_cached", lambda name: name == "resnet34")
-    desk.controls.follow()
+    desk = Desk(desk.selection.network)
     labels = {key: label for label, key in desk.controls.network.options}
     assert labels == {
         "toy": "toy (yours)",

@@ -300,6 +300,25 @@ def test_a_run_that_ends_says_how_long_it_took(explore, toy, slow) -> None:
     assert ex._status.step == ex._status.steps == 1
 
 
+def test_what_is_on_screen_is_stale_until_the_first_frame_of_a_slow_answer_and_after_an_error(explore, toy, slow) -> None:
+    ex = explore(toy)
+    assert not ex._status.stale
+    ex.selection.method = "slow"
+    end = time.monotonic() + PATIENCE
+    while not ex._status.stale:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    slow.go(1)
+    assert not ex._status.stale
+    ex.stop()
+    slow.ticks.release(2)
+    ex.wait(PATIENCE)
+    ex.selection.method, ex.selection.layer = "grad_cam", next(reversed(toy.layers))
+    ex.wait(PATIENCE)
+    assert ex.error
+    assert ex._status.stale
+
+
 def test_an_error_stays_to_be_read_while_a_run_goes_on(explore, toy, slow) -> None:
     ex = explore(toy)
     ex.selection.method = "slow"

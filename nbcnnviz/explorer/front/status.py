@@ -57,7 +57,7 @@ class StatusLine(Front):
         """Show how a task stands, and what went wrong."""
         busy = task.live and not task.answered
         with self.hold_sync():
-            self.error, self.stale = error, error != "" or (busy and task.made == 0)
+            self.error, self.stale = error, error != "" or (busy and task.slow and task.made == 0)
             if not busy:
                 self.status = {"stopped": "Stopped", "failed": ""}.get(task.state, task.status)
                 self.step, self.steps, self.running, self.paused = 1, 1, False, False
