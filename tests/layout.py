@@ -146,7 +146,8 @@ def look(sheet: Sheet, name: str, size: tuple[int, int, bool], panel: str, theme
     page.screenshot(path=ROOT / "artifacts" / f"layout-{panel}-{width}-{theme}.png")
     where = f"{name}, {theme}, {panel}"
     faults += [f"{where}: not visible: {', '.join(hidden)}"] * bool(hidden)
-    faults += [f"{where}: cut off: {', '.join(cut)}"] * bool(cut) + [f"{where}: overlapping: {over[0]}"] * bool(over)
+    faults += [f"{where}: cut off: {', '.join(cut)}"] * bool(cut)
+    faults += [f"{where}: overlapping: {', '.join(over[:3])}"] * bool(over)
     shown = 1 - len(hidden) / len(wanted)
     return f"{where:40} {shown:5.0%} of {len(wanted)} visible, {len(cut)} cut off, {len(over)} overlapping"
 

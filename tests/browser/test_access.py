@@ -244,7 +244,7 @@ def test_the_keys_with_alt_undo_copy_and_lead_to_the_files(sheet):
     page.wait_for_timeout(300)
     assert sheet.kernel("ex.selection.target") == before
     page.keyboard.press("Alt+c")
-    page.wait_for_function("document.querySelector('.nbv-message').textContent === 'Code copied'")
+    page.wait_for_function("document.querySelector('.nbv-toolbar .nbv-message').textContent === 'Code copied'")
     page.keyboard.press("Alt+s")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Save as"
 

@@ -166,7 +166,7 @@ def test_undo_and_redo_by_button_and_key(sheet):
 def test_the_code_is_copied(sheet):
     sheet.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     sheet.page.get_by_role("button", name="Copy code").click()
-    sheet.page.wait_for_function("document.querySelector('.nbv-message').textContent === 'Code copied'")
+    sheet.page.wait_for_function("document.querySelector('.nbv-toolbar .nbv-message').textContent === 'Code copied'")
     assert sheet.page.evaluate("navigator.clipboard.readText()") == sheet.kernel("ex.code()")
 
 

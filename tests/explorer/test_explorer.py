@@ -300,7 +300,9 @@ def test_a_run_that_ends_says_how_long_it_took(explore, toy, slow) -> None:
     assert ex._status.step == ex._status.steps == 1
 
 
-def test_what_is_on_screen_is_stale_until_the_first_frame_of_a_slow_answer_and_after_an_error(explore, toy, slow) -> None:
+def test_what_is_on_screen_is_stale_until_the_first_frame_of_a_slow_answer_and_after_an_error(
+    explore, toy, slow
+) -> None:
     ex = explore(toy)
     assert not ex._status.stale
     ex.selection.method = "slow"

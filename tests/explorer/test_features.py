@@ -87,6 +87,14 @@ class Recorded:
         self.dots: list[tuple[float, float]] = []
         self.rings: list[tuple[float, ...]] = []
 
+    def save(self) -> None:
+        """Marks on a picture of few pixels are drawn on a canvas of more: what is scaled is remembered as it was drawn."""
+
+    def scale(self, x: float, y: float) -> None:
+        assert x == y > 1
+
+    restore = save
+
     def stroke_rect(self, *box: float) -> None:
         self.rectangles.append(box)
 
