@@ -133,6 +133,12 @@ class Lab:
         self.log.close()
 
 
+# Whether the kernel of the notebook in front has someone who answers what its widgets send.
+READY = """() => {
+    const session = window.jupyterapp?.shell.currentWidget?.context?.sessionContext?.session;
+    return session?.kernel?.status === 'idle' && 'jupyter.widget' in (session.kernel._targetRegistry ?? {});
+}"""
+
 # Resolves once canvases and charts have been the same for three looks in a row; where a run keeps drawing, after 50.
 AT_REST = """async () => {
     const state = () => [
@@ -174,7 +180,7 @@ class Sheet:
         self.page.on("websocket", lambda socket: socket.on("framesent", self._count))
         self.page.goto(f"{lab.url}/lab/tree/{lab.notebook(*cells, kernel=kernel)}?reset")
         self.page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=120_000)
-        self.page.wait_for_timeout(1500)  # an idle kernel is ready for widgets a little later
+        self.page.wait_for_function(READY)  # an idle kernel is ready for widgets a little later
         self.command("notebook:run-all-cells")
 
     def _count(self, _: object) -> None:
@@ -239,8 +245,7 @@ class Sheet:
         """Wait until the explorer is idle and what it sent is painted."""
         if self.kernel("'ex' in globals()"):
             self.kernel("ex.wait(120) and None")
-        self.page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
-        self.page.wait_for_timeout(60)
+        self.at_rest()
 
     def pixels(self, view: int, frame: int = 0) -> list[int]:
         """The RGBA bytes of a view: 0 the picture, 1 the overlay, 2 the map."""

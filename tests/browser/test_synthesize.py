@@ -26,7 +26,7 @@ panel.widget
 @pytest.fixture(scope="module")
 def sheet(open_sheet):
     sheet = open_sheet(CELL, height=1300)
-    sheet.page.wait_for_selector(".nbv-pictures", timeout=120_000)
+    sheet.page.wait_for_selector(".nbv-empty", timeout=120_000)
     sheet.page.wait_for_selector(".nbv-line", timeout=120_000)
     sheet.hide_sidebar()
     return sheet
@@ -253,3 +253,51 @@ def test_screenshots(sheet, artifacts, width, dark):
     assert chart["width"] > 250
     beside = chart["x"] > picture["x"] + picture["width"]
     assert beside == (width >= 900)
+
+
+@pytest.fixture(scope="module")
+def explorer(open_sheet):
+    sheet = open_sheet("import nbcnnviz as nv\nex = nv.explore()\nex", height=1300)
+    sheet.wait_for_map()
+    sheet.hide_sidebar()
+    return sheet
+
+
+def turn(sheet, title: str) -> None:
+    sheet.page.locator(f".lm-TabBar-tabLabel:text-is('{title}')").click()
+
+
+def in_tab(sheet, name: str):
+    """A button of the panel that is turned up; the explorer's own status line is above."""
+    return sheet.page.locator(f".jupyter-widget-tab button:visible:text-is('{name}')")
+
+
+def test_a_run_is_paused_and_stopped_while_classes_are_explained_in_another_tab(explorer):
+    sheet, asked = explorer, [281, 285, 1, 2]
+    turn(sheet, "Synthesize")
+    sheet.page.wait_for_selector(".nbv-empty:visible")
+    sheet.until(lambda: sheet.kernel("'synthesize' in ex.panels"))
+    sheet.run("panel = ex.panels['synthesize']; panel._setup.controls['steps'].value = 5000")
+    in_tab(sheet, "Start").click()
+    sheet.until(lambda: sheet.kernel("panel.run is not None and panel.run.task.made > 3"))
+    turn(sheet, "Explain")
+    made = sheet.kernel("panel.run.task.made")
+    for index in asked:
+        sheet.run(f"ex.selection.target = {index}; ex.wait(60)")
+        assert sheet.kernel("[ex.result.target.index, panel.run.task.state]") == [index, "running"]
+    sheet.until(lambda: sheet.kernel("panel.run.task.made") > made + 3)
+    turn(sheet, "Synthesize")
+    in_tab(sheet, "Pause").click()
+    sheet.until(lambda: sheet.kernel("panel.run.task.state") == "paused")
+    turn(sheet, "Explain")
+    made = sheet.kernel("panel.run.task.made")
+    sheet.run("ex.selection.target = 3; ex.wait(60)")
+    assert sheet.kernel("[ex.result.target.index, panel.run.task.state, panel.run.task.made]") == [3, "paused", made]
+    turn(sheet, "Synthesize")
+    in_tab(sheet, "Resume").click()
+    sheet.until(lambda: sheet.kernel("panel.run.task.made") > made + 3)
+    sheet.run("ex.selection.target = 4")
+    in_tab(sheet, "Stop").click()
+    sheet.until(lambda: sheet.kernel("panel.run.task.state") == "stopped")
+    sheet.run("ex.wait(60)")
+    assert sheet.kernel("[ex.panel, ex.selection.target]") == ["synthesize", 4]

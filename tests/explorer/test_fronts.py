@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pytest
 import torch
+import traitlets as t
 from ipywidgets import Widget
 from PIL import Image
 
@@ -100,3 +101,59 @@ def test_only_the_event_that_was_asked_for_is_heard() -> None:
     for content in ({"type": "stop"}, {"type": "here"}, {}, "stop", None):
         status._handle_custom_msg(content, [])
     assert heard == [{"type": "stop"}]
+
+
+class Line:
+    """The connection of a widget's comm, which may be cut; what got through."""
+
+    def __init__(self, widget: Widget, monkeypatch) -> None:
+        self.cut, self.delivered = False, []
+        monkeypatch.setattr(widget.comm, "publish_msg", self.publish)
+
+    def publish(self, msg_type: str, data: dict | None = None, **_: object) -> None:
+        if self.cut:
+            raise ConnectionError("the page is gone")
+        self.delivered.append(data["state"])
+
+
+def test_traits_that_could_not_be_delivered_go_with_what_comes_next(monkeypatch, caplog) -> None:
+    status = StatusLine()
+    line = Line(status, monkeypatch)
+    line.cut = True
+    with caplog.at_level("WARNING"):
+        status.status, status.step = "Step 3", 3  # and raises nothing: a task outlives its page
+    assert [record.levelname for record in caplog.records] == ["WARNING"]  # once for each time that a page is gone
+    assert "Not delivered to the page: status" in caplog.text
+    assert line.delivered == []
+    line.cut = False
+    status.error = "wrong"
+    assert line.delivered == [{"status": "Step 3", "step": 3, "error": "wrong"}]
+    status.error = ""
+    assert line.delivered[1:] == [{"error": ""}]
+
+
+def test_a_trait_that_comes_to_nothing_on_the_way_is_sent_again_at_once(monkeypatch) -> None:
+    status = StatusLine()
+    line = Line(status, monkeypatch)
+    publish, tries = line.publish, []
+
+    def fail_once(*args: object, **kwargs: object) -> None:
+        tries.append(args)
+        line.cut = len(tries) == 1
+        publish(*args, **kwargs)
+
+    monkeypatch.setattr(status.comm, "publish_msg", fail_once)
+    status.status = "Step 1"
+    assert line.delivered == [{"status": "Step 1"}]
+
+
+class Broken(StatusLine):
+    """A front end with a trait that cannot be written."""
+
+    bad = t.Int(0).tag(sync=True, to_json=lambda value, widget: 1 // value)
+
+
+def test_what_is_wrong_with_a_trait_itself_is_raised() -> None:
+    widget = Broken(bad=1)
+    with pytest.raises(ZeroDivisionError):
+        widget.bad = 0

@@ -161,7 +161,7 @@ def test_every_recipe_runs_and_is_what_the_library_makes(made: Bench, toy: nv.Ne
 
 
 def test_the_first_class_asked_for_is_the_one_that_the_network_sees(made: Bench, toy: nv.Network) -> None:
-    assert "the class that the network sees" in made.said
+    assert made.said == "Maximize the picture's top class"
     frame = made.run()
     top = toy.trace("coffee").top(1)[0][0]
     assert frame.provenance.subject == f"nv.ClassScore({top})"
@@ -986,7 +986,7 @@ def test_a_new_recipe_has_its_controls_and_its_code(bench, toy: nv.Network, wave
     ]  # fmt: skip
     assert "How strong the noise is" in controls["strength"].tooltip
     assert list(controls["rival"].options) == list(class_labels(toy))
-    assert made.panel._setup.main.cost.value.startswith("4 steps")
+    assert made.status.status.startswith("4 steps")
     made.run(steps=4)
     assert made.panel.code("'coffee'")[-2] == "frames = nv.waves_sketch(net, 1)"
     made.rival.value = "cat (2)"
@@ -995,8 +995,8 @@ def test_a_new_recipe_has_its_controls_and_its_code(bench, toy: nv.Network, wave
     assert made.panel.code("'coffee'")[-2] == (
         "frames = nv.waves_sketch(net, 1, steps=3, strength=0.25, upright=True, rival=2)"
     )
-    assert made.panel._setup.main.cost.value.startswith("3 steps, about ")
     made.strength.value = 0.5
+    assert made.status.status.startswith("3 steps, about ")
     assert "strength" not in made.panel._setup.values
 
 
@@ -1032,7 +1032,7 @@ def test_another_network_asks_for_what_it_has(made: Bench, mlp: nv.Network) -> N
     made.kinds["layer"].value = True
     made.select(network=mlp)
     assert made.several.value == ""
-    assert made.said.startswith("Maximize the class that the network sees")
+    assert made.said == "Maximize the picture's top class"
     made.recipe.value = "fool"
     made.to.value = "class 2 (2)"
     made.select(network=toys_network())

@@ -48,7 +48,7 @@ class Layout:
         )
         self.code = w.HTML(layout=w.Layout(margin="0", min_width="0"))
         self.status = StatusLine(label="Synthesis")
-        more = w.Accordion([w.VBox([setup.fixed.widget, setup.live.widget])], titles=["Settings"])
+        more = w.Accordion([w.VBox([setup.several, setup.fixed.widget, setup.live.widget])], titles=["Settings"])
         self.widget = panel(
             row(setup.recipe, setup.main.widget, self.begin, self.step),
             setup.aims,

@@ -63,7 +63,7 @@ class SynthesizePanel(Panel):
         self._updating = Updating()
         self._at_frame: int | None = None  # the place in the reel that the reader turned back to; None for the newest
         self._cost = Cost()
-        self._setup = Setup(self._follow, self._moved)
+        self._setup = Setup(self._asked_otherwise, self._moved)
         self._screen = Screen()
         self._screen.pictures.on("choose", self._picture_chosen)
         self._layout = Layout(self, self._setup, self._screen)
@@ -333,13 +333,24 @@ class SynthesizePanel(Panel):
             run, s = self.run, self.selection.snapshot
             live, going = run is not None and run.live, run is not None and run.going
             said = run.specification.words if run is not None and live else None
-            self._setup.follow(Subject.of(s), said, self._cost.words(self._setup.steps, s.network))
+            self._setup.follow(Subject.of(s), said)
+            if run is None:
+                self._say_cost()
             self._screen.promise(_PROMISE.format(self._setup.chosen.title))
             kept = run.reel.size if run is not None else 0
             same = run is not None and run.specification.network is s.network
             self._layout.follow(live=live, going=going, kept=kept, same=same)
             if run is not None and kept and not going:
                 self._offer_frames(run)
+
+    def _asked_otherwise(self) -> None:
+        """The reader changed what the next run is to be."""
+        self._follow()
+        if self.run is None or not self.run.live:
+            self._say_cost()
+
+    def _say_cost(self) -> None:
+        self._status.finish(self._cost.words(self._setup.steps, self.selection.network))
 
     def _offer_frames(self, run: Run) -> None:
         options = [(str(step), at) for at, step in enumerate(run.reel.steps)]

@@ -64,7 +64,7 @@ class Subject:
         if self.layer is None:
             return "This network has no layer with maps."
         if kind != "layer" and self.filter is None and not several.strip():
-            return "Choose a filter first, or name some under Gallery."
+            return "Choose a filter first, or name some under Settings, Gallery."
         return ""
 
     def question(self, kind: Kind, several: str = "") -> Question:
@@ -102,7 +102,7 @@ class Subject:
     def _target(self) -> Question:
         target = self.target
         if target is None:
-            return Question(None, "the class that the network sees in the picture", ("top class",))
+            return Question(None, "the picture's top class", ("top class",))
         words = f"class {self._class(target)}" if isinstance(target, int) else as_target(target).describe(self.network)
         return Question(target, words, (words,))
 

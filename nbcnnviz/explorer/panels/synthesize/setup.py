@@ -52,8 +52,8 @@ class Setup:
             placeholder="3, 17, 20-25",
             tooltip="Several filters, or classes, side by side: a picture for each, all in one run; empty for the one selected",
             continuous_update=False,
-            style={"description_width": "initial"},
-            layout=w.Layout(flex="0 1 200px", width="auto", min_width="0", margin="0"),
+            style={"description_width": f"{_LABEL_WIDTH}px"},
+            layout=w.Layout(width="auto", min_width="0", margin="0"),
         )
         self.kinds: dict[Kind, w.ToggleButton] = {
             kind: w.ToggleButton(
@@ -64,7 +64,7 @@ class Setup:
         self.verb, self.words = (w.HTML(layout=w.Layout(margin="0", min_width="0")) for _ in range(2))
         self.words.layout.flex = "1 1 160px"
         self.choice = w.HBox([*self.kinds.values()])
-        self.aims = row(self.verb, self.choice, self.words, self.several, gap="2px 8px")
+        self.aims = row(self.verb, self.choice, self.words, gap="2px 8px")
         self.main = OptionControls(self._set)
         self.fixed, self.live = OptionControls(self._set, _LABEL_WIDTH), OptionControls(self._set, _LABEL_WIDTH)
         self._show_options(None, False)
@@ -134,13 +134,12 @@ class Setup:
 
     # What is offered, and what is greyed out.
 
-    def follow(self, subject: Subject, said: str | None, cost: str) -> None:
+    def follow(self, subject: Subject, said: str | None) -> None:
         """Offer what the selection has and say what is asked for; while a run goes on, ``said`` is what, and all is fixed."""
         busy = said is not None
         if not busy:
             self._follow_subject(subject)
         self._show_options(subject.network, busy)
-        set_traits(self.main.cost, value=cost)
         set_traits(self.recipe, disabled=busy)
         set_traits(self.several, disabled=busy)
         reveal(self.several, self._has_gallery)
@@ -160,15 +159,14 @@ class Setup:
         set_traits(self.words, value=f"<b>{escape(said)}</b>")
 
     def _follow_subject(self, subject: Subject) -> None:
-        """Ask for what the selection turned to; another layer, which forgets the unit, is still asked for as a layer."""
+        """Ask for what the selection turned to; another layer, which forgets the filter, is still asked for as a layer."""
         if subject.network is not self._network:
             if self._network is not None:
                 self.several.value, self.kind = "", None
                 self.values = {name: value for name, value in self.values.items() if self._fits(name)}
             self._network, self._about = subject.network, ()
         before, self._about = self._about, (subject.target, subject.filter, subject.unit)
-        *others, unit = self._about
-        stays = self._kind(subject) == "layer" and others == [*before[:2]] and unit is None
+        stays = self._kind(subject) == "layer" and self._about[:2] == (before[0] if before else None, None)
         if before and self._about != before and not stays:
             self.kind = subject.natural
         if self.kind is not None and subject.lacks(self.kind, self.several.value):
