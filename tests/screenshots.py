@@ -45,6 +45,10 @@ PANELS = {
         "panel = ex.panels['synthesize']; ex.selection.target = 'daisy'; ex.wait(60)\n"
         "panel._setup.controls['steps'].value = 128; panel.start(); panel.wait(120)",
     ),
+    "compare": (
+        "Maps of every method of a few passes, each with its rank correlation with the one selected.",
+        "ex.selection.target = 'tabby'; ex.selection.method = 'layer_cam'; ex.selection.layer = None; ex.wait(60)",
+    ),
 }
 
 

@@ -192,21 +192,22 @@ def _methods(asked: Asked, values: Sequence[Any] | None, most: int | None) -> li
 
 
 def _classes(asked: Asked, values: Sequence[Any] | None, most: int | None) -> list[Entry]:
-    network = asked.trace.network
+    network, own = asked.trace.network, _class_index(asked.target, asked.trace)
     if values is None:
         values = [index for index, *_ in asked.trace.top(most or _CLASSES)]
         if not values:
             raise MethodNotApplicableError(f"{network.name} has no classes to compare: {network.head.note}.")
-        own = _class_index(asked.target, asked.trace)
         if own is not None and own not in values:
             values = [own, *values[:-1]] if len(values) > 1 else [own]
     indices = [network.class_index(value) for value in values]
     ahead = _WithGradients(asked.trace, [ClassScore(index) for index in indices])
     cost = passes_of(methods()[asked.method], asked.options, asked.trace)
-    own = _class_index(asked.target, asked.trace)
     names = [network.classes[index] for index in indices]
     names = [n if names.count(n) == 1 else f"{n} ({i})" for n, i in zip(names, indices, strict=True)]
-    return [
+    first = []
+    if own is None:  # what is asked about is no class alone: one less another, say, which stands beside them
+        first = [Entry(asked.own_target, asked.target.describe(network), asked.question(), cost, True)]
+    return first + [
         Entry(index, name, asked.question(ahead=ahead, target=ClassScore(index)), cost, index == own)
         for index, name in zip(indices, names, strict=True)
     ]

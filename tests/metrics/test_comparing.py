@@ -135,6 +135,15 @@ def test_a_class_selected_that_is_not_among_the_likeliest_is_compared_too(trace)
     assert len(found) == 3
 
 
+def test_one_class_less_another_stands_beside_the_classes(trace) -> None:
+    contrast = nv.ClassScore(2) - nv.ClassScore(1)
+    found = compare(trace, axis="classes", most=3, target=contrast)
+    assert (found.chosen, len(found)) == (0, 4)
+    assert found.entries[0].name == "cat (2) - bee (1)"
+    assert found.entries[0].value == contrast
+    assert torch.equal(found.entries[0].result.values, nv.attribute(trace, target=contrast).values)
+
+
 @pytest.mark.parametrize("name", ["saliency", "guided_backprop", "cam"])
 def test_methods_of_other_passes_compare_classes_as_well(trace, name: str) -> None:
     found = compare(trace, axis="classes", most=3, method=name)

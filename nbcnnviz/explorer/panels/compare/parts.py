@@ -202,7 +202,7 @@ class WhatIfView:
         )
         self.widget = column(
             row(self.filter, self.scale, self._off),
-            row(labelled("The marked part", self.region)),
+            row(labelled("Marked part", self.region)),
             self._about,
             legend,
             self._chart,
