@@ -57,7 +57,8 @@ def score_cam(
     n, count = maps.shape[:2]
     order = maps.flatten(2).var(2, unbiased=False).argsort(dim=1, descending=True, stable=True)
     tried = min(count, channels or count)
-    score = trace.network.scorer(target if not _alone(target) else None)
+    asked = [None if _alone(target) else target.of_picture(i) for i in range(1 if _alone(target) else n)]
+    score = [trace.network.scorer(part) for part in asked]
     scores = torch.full((n, count), -torch.inf, dtype=torch.float64)
 
     def run(begin: int, end: int) -> Tensor:
@@ -67,7 +68,7 @@ def score_cam(
             low, high = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
             span = high - low
             masks = torch.where(span > 0, (masks - low) / span.clamp_min(1e-12), torch.zeros_like(masks))
-            given = score(x[i] * masks[:, None])
+            given = score[min(i, len(score) - 1)](x[i] * masks[:, None])
             found.append(given if not _alone(target) else _class_of(given, target, trace, i))
         return torch.stack(found).double().cpu()
 
@@ -216,8 +217,7 @@ def _score_of(trace: Trace, target: Target) -> Tensor:
 
 def _from_layer(trace: Trace, target: Target | None, layer: str, picture: int):  # type: ignore[no-untyped-def]
     """The scores of a stack of the layer's maps, for one picture of the trace."""
-    if isinstance(target, ClassScore):
-        target = ClassScore(target.indices(trace)[picture])
+    target = None if target is None else target.of_picture(picture)
     return trace.network.scorer(target, replace=layer, picture=trace.input[picture : picture + 1].detach())
 
 

@@ -117,7 +117,8 @@ class _Scores:
         self._trace, self._indices = trace, None
         if isinstance(target, ClassScore):
             self._indices = torch.tensor(target.indices(trace))
-        self._score = trace.network.scorer(None if self._indices is not None else target)
+        asked = [None] if self._indices is not None else [target.of_picture(i) for i in range(len(trace))]
+        self._scorers = [trace.network.scorer(part) for part in asked]
         fits = 4 * count * len(trace) * len(trace.network.classes) <= _KEPT_SCORES
         self._kept: dict[tuple[int, int], Tensor] | None = None
         if self._indices is not None and fits:
@@ -126,12 +127,12 @@ class _Scores:
     def __call__(self, begin: int, end: int, pictures: object) -> Tensor:
         """Scores (B, N) of samples ``begin`` to ``end``; ``pictures(i)`` makes those of the batch's i-th picture."""
         if self._indices is None:
-            return torch.stack([self._score(pictures(i)).float() for i in range(len(self._trace))], 1)  # type: ignore[operator]
+            return torch.stack([self._scorers[i](pictures(i)).float() for i in range(len(self._trace))], 1)  # type: ignore[operator]
         columns = []
         for i in range(len(self._trace)):
             probabilities = self._known(i, begin, end)
             if probabilities is None:
-                found = self._score(pictures(i))  # type: ignore[operator]
+                found = self._scorers[0](pictures(i))  # type: ignore[operator]
                 probabilities = self._trace.network.head.probabilities(found.float())
                 if self._kept is not None:
                     for at, row in enumerate(probabilities):
@@ -184,15 +185,16 @@ def occlusion(
     starts = _windows((height, width), sides, stride)
     sums = torch.zeros(n, height, width, dtype=torch.float64)
     covers = torch.zeros(height, width, dtype=torch.float64)
-    whole = trace.network.scorer(target)
-    before = [float(whole(x[i : i + 1])[0]) for i in range(n)]
-    quick = [windowed(trace.network, target, x[i : i + 1], starts, fill[i : i + 1], sides) for i in range(n)]
+    own = [target.of_picture(i) for i in range(n)]  # each is asked of many pictures: the one, covered here and there
+    wholes = [trace.network.scorer(part) for part in own]
+    before = [float(whole(x[i : i + 1])[0]) for i, whole in enumerate(wholes)]
+    quick = [windowed(trace.network, own[i], x[i : i + 1], starts, fill[i : i + 1], sides) for i in range(n)]
 
     def scores(i: int, which: Tensor) -> Tensor:
         ways = quick[i]
         if ways is not None:
             return ways(which)
-        return whole(torch.cat([covered(x[i : i + 1], fill[i : i + 1], starts[k], sides) for k in which]))
+        return wholes[i](torch.cat([covered(x[i : i + 1], fill[i : i + 1], starts[k], sides) for k in which]))
 
     def run(begin: int, end: int) -> tuple[Tensor, Tensor]:
         which = torch.arange(begin, end)

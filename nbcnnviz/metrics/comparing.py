@@ -168,7 +168,10 @@ class _Compare:
             if layer not in network.layers:
                 raise network.unknown_layer(layer)
         trace = source if isinstance(source, Trace) else source.trace(image)
-        fixed = as_target(target, trace)
+        first = None
+        if axis == "classes" and target is None and trace.network.kind == "regression":  # no value is on top
+            first = trace.top(1)[0][0]
+        fixed = as_target(first if target is None else target, trace)
         fixed.check(trace.network)
         asked = Asked(trace, image, method, fixed, target, layer, options, seed)
         return _run(axis, plan(axis, asked, values, most, passes), known)

@@ -202,7 +202,7 @@ def _measure(trace: Trace, result: Attribution, picture: int) -> Callable[[Itera
     index = None
     if isinstance(target, ClassScore):
         index = target.indices(trace)[picture]
-    score = network.scorer(None if index is not None else target)
+    score = network.scorer(None if index is not None else target.of_picture(picture))
 
     def measure(pictures: Iterator[Tensor]) -> np.ndarray:
         found, batch = [], []

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nbcnnviz.attribution import Attribution, attribute
 from nbcnnviz.core.errors import MethodNotApplicableError, UnknownOptionError
-from nbcnnviz.core.targets import ClassScore, as_target
+from nbcnnviz.core.targets import as_target
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.metrics.score import Score
 
@@ -36,7 +36,7 @@ def completeness(trace: Trace, result: Attribution, baseline: Tensor | None = No
     """
     x = trace.input[picture : picture + 1].detach()
     start = torch.zeros_like(x) if baseline is None else baseline.reshape(x.shape).to(x)
-    score = trace.network.scorer(_alone(result.target, trace, picture))
+    score = trace.network.scorer(result.target.of_picture(picture))
     with_it, without = (float(score(one)[0]) for one in (x, start))
     total, difference = float(result.values[picture].double().sum()), with_it - without
     return Score(
@@ -87,7 +87,7 @@ def infidelity(
         )
     _positive("samples", samples)
     generator = torch.Generator().manual_seed(seed)
-    score = trace.network.scorer(_alone(result.target, trace, picture))
+    score = trace.network.scorer(result.target.of_picture(picture))
     spread = sigma * float(x.max() - x.min())
     here = score(x)
     products, changes = [], []
@@ -146,7 +146,7 @@ def sensitivity(
     """
     x = trace.input[picture : picture + 1].detach()
     alone = trace.network.trace(x)
-    asked = _alone(as_target(target, trace), trace, picture)
+    asked = as_target(target, trace).of_picture(picture)
     chosen = {**(options or {}), **others}
     first = attribute(alone, method=method, target=asked, layer=layer, **chosen)
     generator = torch.Generator().manual_seed(seed)
@@ -161,11 +161,6 @@ def sensitivity(
         None,
         "The largest relative change of the map under noise that hardly shows: small is steady, also in a map that is wrong.",
     )
-
-
-def _alone(target: Any, trace: Trace, picture: int) -> Any:
-    """A target of a batch as one of a single picture of it: of one class a picture, that picture's."""
-    return ClassScore(target.indices(trace)[picture]) if isinstance(target, ClassScore) else target
 
 
 def _noise(x: Tensor, samples: int, generator: torch.Generator) -> Any:

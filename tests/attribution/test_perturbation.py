@@ -185,3 +185,23 @@ def test_options_out_of_range_are_refused(net) -> None:
     for options in ({"masks": 0}, {"cells": 1}, {"p": 1.5}, {"batch": 0}, {"seed": -1}):
         with pytest.raises(nv.NbcnnvizError, match=next(iter(options))):
             nv.attribute(net, X, method="rise", **options)
+
+
+@pytest.mark.parametrize("method", ["occlusion", "rise", "score_cam", "ablation_cam", "recipro_cam"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        None,
+        nv.ClassScore((1, 4)),
+        nv.ClassScore((1, 4)) - nv.ClassScore((0, 2)),
+        nv.Each([nv.Channel("5", 3), nv.Channel("5", 2)]),
+    ],
+    ids=["each one's own", "a class each", "a contrast each", "something else each"],
+)
+def test_each_picture_is_asked_what_it_would_be_asked_alone(net, method, target) -> None:
+    asked = {"method": method, **toys.few(method)}
+    both = nv.attribute(net, X, target=target, **asked).values
+    for i in range(2):
+        own = None if target is None else target.of_picture(i)
+        alone = nv.attribute(net, X[i : i + 1], target=own, **asked).values
+        assert torch.allclose(both[i : i + 1], alone, atol=1e-5)

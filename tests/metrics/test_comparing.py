@@ -135,6 +135,16 @@ def test_a_class_selected_that_is_not_among_the_likeliest_is_compared_too(trace)
     assert len(found) == 3
 
 
+def test_the_values_of_a_regression_are_compared_as_classes_are() -> None:
+    net = nv.Network(toys.classic(classes=3), size=SIZE, scores="regression")
+    trace = net.trace(torch.randn(1, 3, SIZE, SIZE))
+    found = compare(trace, axis="classes")
+    assert [entry.value for entry in found.entries] == [0, 1, 2]
+    assert torch.allclose(found.entries[2].result.values, nv.attribute(trace, target=2).values, atol=1e-6)
+    with pytest.raises(nv.MethodNotApplicableError, match="name the one"):
+        compare(trace, axis="methods")
+
+
 def test_one_class_less_another_stands_beside_the_classes(trace) -> None:
     contrast = nv.ClassScore(2) - nv.ClassScore(1)
     found = compare(trace, axis="classes", most=3, target=contrast)

@@ -73,6 +73,10 @@ class Target(ABC):
         """The target in a few words, for captions."""
         return repr(self)
 
+    def of_picture(self, picture: int) -> Target:
+        """The target for one picture of the batch by itself, where it asks something else of each."""
+        return self
+
     def pinned(self, trace: Trace) -> Target:
         """The target for every other pass, where what it is about is found at this trace: a box of its list, say."""
         return self
@@ -168,6 +172,10 @@ class Combination(_Composed):
         """See `Target.pinned`."""
         return Combination(tuple((weight, target.pinned(trace)) for weight, target in self.terms), self.constant)
 
+    def of_picture(self, picture: int) -> Target:
+        """See `Target.of_picture`."""
+        return Combination(tuple((weight, part.of_picture(picture)) for weight, part in self.terms), self.constant)
+
     def __repr__(self) -> str:
         return self._joined(
             [(w, f"({t!r})" if isinstance(t, _Composed) else repr(t)) for w, t in self.terms], repr, "*"
@@ -214,6 +222,11 @@ class Operation(_Composed):
     def pinned(self, trace: Trace) -> Target:
         """See `Target.pinned`."""
         return Operation(self.sign, *(p.pinned(trace) if isinstance(p, Target) else p for p in (self.left, self.right)))
+
+    def of_picture(self, picture: int) -> Target:
+        """See `Target.of_picture`."""
+        parts = (p.of_picture(picture) if isinstance(p, Target) else p for p in (self.left, self.right))
+        return Operation(self.sign, *parts)
 
     def __repr__(self) -> str:
         left, right = (f"({p!r})" if isinstance(p, _Composed) else repr(p) for p in (self.left, self.right))

@@ -86,6 +86,10 @@ class Each(_Composed):
             return self
         return Each([t.pinned(OnePicture(trace, i)) for i, t in enumerate(self.targets)])  # type: ignore[arg-type]
 
+    def of_picture(self, picture: int) -> Target:
+        """That picture's target."""
+        return self.targets[picture]
+
     def __call__(self, trace: Trace) -> Tensor:
         """The score of each picture, (N,)."""
         if len(trace.input) != len(self.targets):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
@@ -67,6 +67,10 @@ class _OfClasses(Target):
     def pictures(self) -> int | None:
         """How many pictures it names classes for."""
         return len(self.index) if isinstance(self.index, tuple) else None
+
+    def of_picture(self, picture: int) -> Target:
+        """The same of that picture's class."""
+        return replace(self, index=self.index[picture]) if isinstance(self.index, tuple) else self
 
     def __repr__(self) -> str:
         return f"nv.{type(self).__name__}({self.index!r})"

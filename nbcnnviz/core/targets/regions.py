@@ -72,6 +72,12 @@ class RegionScore(Target):
         if self.mask is not None and not (isinstance(self.mask, str) and self.mask == PREDICTED):
             object.__setattr__(self, "mask", _mask(self.mask))
 
+    def of_picture(self, picture: int) -> Target:
+        """The same, of the mask of that picture."""
+        if isinstance(self.mask, Tensor) and self.mask.ndim == 3 and len(self.mask) > 1:
+            return RegionScore(self.index, mask=self.mask[picture])
+        return self
+
     @property
     def classes(self) -> tuple[Index, ...]:
         """The class."""
