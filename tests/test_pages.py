@@ -11,7 +11,7 @@ import pytest
 
 import nbcnnviz as nv
 from nbcnnviz.attribution import page as of_methods
-from nbcnnviz.core.markdown import table
+from nbcnnviz.core.markdown import plain, table
 from nbcnnviz.synthesis import page as of_recipes
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -60,6 +60,13 @@ def test_a_method_of_ones_own_has_a_section_too() -> None:
         "mine", "Mine", "own", False, False, "none", "What *it* does: a|b, ``x_1``.", lambda *a: iter(()), {}
     )
     assert own._repr_markdown_().splitlines()[4] == r"What \*it\* does: a\|b, `x_1`."
+
+
+def test_of_a_docstring_the_prose_is_shown_and_not_its_sections() -> None:
+    assert plain("Does a_b.\n\nMore.\n\nParameters\n----------\nx\n    A thing.\n") == "Does a\\_b.\n\nMore."
+    for name in PAGES:
+        text = (NOTEBOOKS / name).read_text(encoding="utf-8")
+        assert not re.search(r"^(Parameters|Returns|Yields|Raises|-{4,})$", text, flags=re.M)
 
 
 def test_cells_of_a_table_keep_their_pipes() -> None:

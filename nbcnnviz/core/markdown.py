@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -31,8 +32,9 @@ def shown(value: Any) -> str:
 
 
 def plain(doc: str) -> str:
-    """A docstring as Markdown: double backquotes are single ones, and what looks like mathematics stays as it is."""
-    escaped = doc.replace("``", "`").replace("*", "\\*").replace("|", "\\|").replace("_", "\\_")
+    """The prose of a docstring, up to its first section, as Markdown: double backquotes are single ones, and what looks like mathematics stays as it is."""
+    prose = re.split(r"\n[A-Z][a-z ]+\n-{4,}\n", f"\n{doc}\n")[0].strip()
+    escaped = prose.replace("``", "`").replace("*", "\\*").replace("|", "\\|").replace("_", "\\_")
     pieces = escaped.split("`")
     return "`".join(p if i % 2 == 0 else p.replace("\\", "") for i, p in enumerate(pieces))
 
