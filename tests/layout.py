@@ -58,7 +58,7 @@ PANE = """() => {
 CUT = """(root) => {
     const shown = (e) => e.checkVisibility({opacityProperty: true, visibilityProperty: true});
     const words = root.querySelectorAll('button, label, .widget-label, .lm-TabBar-tabLabel, figcaption, .nbv-told');
-    return [...words].filter((e) => shown(e) && e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0
+    return [...words].filter((e) => shown(e) && e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 1
         && getComputedStyle(e).overflowX !== 'visible' && !e.matches('.nbv-about')).map((e) => e.textContent.slice(0, 60));
 }"""
 
@@ -83,6 +83,7 @@ SHIFTS = """() => {
     window.shifts = [];
     new PerformanceObserver((list) => {
         for (const entry of list.getEntries()) {
+            if (entry.hadRecentInput) continue; // the reader's own doing
             const what = entry.sources.map((s) => s.node?.className ?? s.node?.nodeName).join(', ');
             window.shifts.push([entry.value, String(what).slice(0, 80)]);
         }
@@ -103,6 +104,7 @@ def main() -> int:
             sheet.wait_for_map()
             sheet.hide_sidebar()
             print("clicks:", clicks(sheet, faults))
+            sheet.run("ex.selection.image, ex.selection.target, ex.selection.layer = 'chelsea', None, 'blocks.2.0.conv_dw'")
             for dark in (False, True):
                 sheet.theme(dark)
                 for name, size in SIZES.items():
@@ -205,10 +207,15 @@ def shifts(sheet: Sheet, faults: list[str]) -> str:
         "another picture": "ex.selection.image = 'coffee'; ex.wait(60)",
         "an error": "ex.selection.layer = 'classifier'; ex.wait(60); ex.selection.layer = 'blocks.4'; ex.wait(60)",
         "a map is pinned": "ex.panels['explain'].pin(); time.sleep(0.5); ex.panels['explain'].unpin()",
-        "a tab turns": "ex.panel = 'gradients'; ex.wait(60); time.sleep(1); ex.panel = 'explain'; ex.wait(60)",
+        "a tab turns": "Gradients, Weights, Explain",
     }.items():
         sheet.page.evaluate("window.shifts.length = 0")
-        sheet.run(act)
+        if what == "a tab turns":
+            for tab in act.split(", "):
+                sheet.page.locator(".lm-TabBar-tab", has_text=tab).first.click()
+                sheet.page.wait_for_timeout(1500)
+        else:
+            sheet.run(act)
         sheet.settle()
         sheet.page.wait_for_timeout(700)
         found = sheet.page.evaluate("window.shifts")

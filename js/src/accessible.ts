@@ -24,11 +24,33 @@ export function nameControls(line: HTMLElement, signal: AbortSignal): void {
       });
       observer.observe(root, { subtree: true, childList: true, attributeFilter: ["class", "title"] });
       signal.addEventListener("abort", () => observer.disconnect());
+      const pressed = (event: KeyboardEvent) => {
+        if (!root.contains(event.target as Node) || !endOfSlider(event)) return;
+        event.preventDefault();
+        event.stopPropagation();
+      };
+      window.addEventListener("keydown", pressed, { capture: true, signal });
       act();
     },
     signal,
   );
 }
+
+/**
+ * Have End lead to the end that a slider has now: noUiSlider keeps the one that it was made with, so that on a slider whose
+ * range has grown since, End leads to its beginning.
+ */
+export function endOfSlider(event: KeyboardEvent): boolean {
+  const handle = event.key === "End" ? (event.target as Element).closest(".noUi-handle") : null;
+  const slider = handle?.closest(".noUi-target") as Slider | null | undefined;
+  const end = Number(handle?.getAttribute("aria-valuemax"));
+  if (!slider?.noUiSlider || slider.querySelectorAll(".noUi-handle").length > 1 || !Number.isFinite(end))
+    return false;
+  slider.noUiSlider.set(end);
+  return true;
+}
+
+type Slider = HTMLElement & { noUiSlider?: { set(value: number): void } };
 
 const CONTROLS = "input, select, textarea, [role=slider], .widget-readout[contenteditable]";
 

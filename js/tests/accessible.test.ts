@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { name, nameControls } from "../src/accessible";
+import { endOfSlider, name, nameControls } from "../src/accessible";
 import { hideSnapshot } from "../src/snapshot";
 
 afterEach(() => {
@@ -84,5 +84,34 @@ describe("hideSnapshot", () => {
     expect([hidden("i"), hidden("b")]).toEqual([true, false]);
     gone.abort();
     expect(hidden("i")).toBe(false);
+  });
+});
+
+describe("End on a slider", () => {
+  it("leads to the end that it has now, and other keys do as they did", () => {
+    document.body.innerHTML =
+      '<div class="noUi-target"><div class="noUi-handle" role="slider" aria-valuemax="511.0"></div></div>';
+    const set = vi.fn();
+    Object.assign(document.querySelector(".noUi-target") as object, { noUiSlider: { set } });
+    const handle = document.querySelector(".noUi-handle") as HTMLElement;
+    const pressed: boolean[] = [];
+    handle.addEventListener("keydown", (event) => pressed.push(endOfSlider(event)));
+    for (const key of ["Home", "End", "ArrowRight"])
+      handle.dispatchEvent(new KeyboardEvent("keydown", { key }));
+    expect(pressed).toEqual([false, true, false]);
+    expect(set.mock.calls).toEqual([[511]]);
+  });
+
+  it("is not for sliders of two handles", () => {
+    const handle = '<div class="noUi-handle" aria-valuemax="5"></div>';
+    document.body.innerHTML = `<div class="noUi-target">${handle}${handle}</div>`;
+    const set = vi.fn();
+    Object.assign(document.querySelector(".noUi-target") as object, { noUiSlider: { set } });
+    const found: boolean[] = [];
+    const one = document.querySelector(".noUi-handle") as HTMLElement;
+    one.addEventListener("keydown", (event) => found.push(endOfSlider(event)));
+    one.dispatchEvent(new KeyboardEvent("keydown", { key: "End" }));
+    expect(found).toEqual([false]);
+    expect(set).not.toHaveBeenCalled();
   });
 });
