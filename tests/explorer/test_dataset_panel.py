@@ -136,6 +136,7 @@ def test_it_fills_while_the_scan_goes_on_and_other_things_are_explained(opened, 
     gate.release(4)
     until(lambda: panel.result is not None and len(panel.result.seen) == 4)
     assert panel._start.description == "Pause"
+    assert panel._status.status.startswith("Scan: 4 of 20")
     ex.panel = "explain"
     ex.selection.target = 2
     ex.wait(PATIENCE)

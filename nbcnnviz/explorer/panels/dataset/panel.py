@@ -67,16 +67,18 @@ class DatasetPanel(Panel):
         self._make_controls()
         self.tiles = TileFrame(label="Patches", side=144, smooth=True)
         self.tiles.on("choose", lambda message: self._chosen(message.get("index")))
-        self._status = StatusLine(label="Scan")
+        self._status = StatusLine(label="Scan", layout=w.Layout(flex="1 1 300px", width="auto", min_width="0"))
         self._status.on("stop", lambda _: self.stop())
         self._status.on("pause", lambda _: self._pause())
         self._extras = Extras(self._extras_changed)
-        self._words, self._note = w.HTML(), w.HTML(hint(_EMPTY))
+        self._words = w.HTML(layout=w.Layout(flex="1 1 260px", min_width="0", margin="0"))
+        self._note = w.HTML(hint(_EMPTY))
         left = w.VBox([self._note, self.tiles], layout=w.Layout(flex="1 1 480px", min_width="0"))
         beside = w.HBox([left, self._extras.picture], layout=w.Layout(flex_flow="row wrap", grid_gap="8px 16px"))
         choice = row(self.pictures, self.path, self.layers, self._start)
         of_filter = row(self.filter, self._synthesise, self._card, self._save_card)
-        self.widget = panel(choice, self._status, self._words, of_filter, beside, self._extras.card_box)
+        standing = row(self._status, self._words)
+        self.widget = panel(choice, standing, of_filter, beside, self._extras.card_box)
         self.widget.add_class("nbcnnviz")
         self._follow()
 
@@ -308,7 +310,7 @@ class DatasetPanel(Panel):
     def _download_card(self) -> None:
         card = self._extras.card
         if card is not None:
-            self.tiles.download(f"filter {card.channel} of {card.layer}.html", card.html().encode())
+            self._extras.picture.download(f"filter {card.channel} of {card.layer}.html", card.html().encode())
 
     # From the tasks to the screen. Runs on their threads.
 
@@ -318,6 +320,7 @@ class DatasetPanel(Panel):
             if run is not self.run or not self._status.visible:
                 return
             self._words.value = hint(run.words())
+            self._status.show(run.task)
             key, found = self._key(), run.result
             if key is None or found is None or key[1] not in found.layers or key[0] is not run.asked.network:
                 return

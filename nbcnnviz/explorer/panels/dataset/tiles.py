@@ -55,10 +55,8 @@ def named(seen: Sequence[SeenPatch]) -> list[Tile]:
 def caption(result: TopPatches, layer: str, channel: int) -> str:
     """How often the filter fires, at which values, and for which labels."""
     said = f"Filter {channel} of {layer}: fires in {result.fires(layer, channel):.0%} of {result.seen} pictures"
-    if result.seen:
-        said += f", half of them above {result.quantile(layer, channel, 0.5):.3g}"
-    labels = [f"{label} {mean:.3g}" for label, mean in result.classes(layer, channel, 3)]
-    return said + (f"; most for {', '.join(labels)}" if labels else "")
+    labels = [f"{label} {mean:.3g}" for label, mean in result.classes(layer, channel, 2)]
+    return said + (f", most for {', '.join(labels)}" if labels else "")
 
 
 def sheet(shown: Shown) -> Image.Image | None:
