@@ -2,7 +2,8 @@
 
 from nbcnnviz.dataset.bundled import datasets
 from nbcnnviz.dataset.card import UnitCard, unit_card
-from nbcnnviz.dataset.many import AttributionStore, attribute_many, measure_many
+from nbcnnviz.dataset.many import AttributionStore, attribute_many
+from nbcnnviz.dataset.measuring import Measured, measure_many
 from nbcnnviz.dataset.patches import LayerPatches, Patch, TopPatches
 from nbcnnviz.dataset.scanning import scan
 from nbcnnviz.dataset.seeing import SeenPatch, seen_patch
@@ -11,6 +12,7 @@ from nbcnnviz.dataset.sources import Source, source_of
 __all__ = [
     "AttributionStore",
     "LayerPatches",
+    "Measured",
     "Patch",
     "SeenPatch",
     "Source",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -15,15 +15,12 @@ import torch
 from nbcnnviz.attribution import Attribution, attribute
 from nbcnnviz.core.errors import ExportError, FilterRangeError, ImageError, NbcnnvizError, ScanError, UnknownOptionError
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.targets import TargetLike
 from nbcnnviz.dataset.cluster import spread
 from nbcnnviz.dataset.scanning import fingerprint
 from nbcnnviz.dataset.sources import Source, source_of
 
 CHUNK = 16
 """How many pictures are one part of the work."""
-
-Measure = Callable[[Attribution], float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,36 +201,6 @@ class _AttributeMany:
 
 
 attribute_many = _AttributeMany()
-
-
-def measure_many(
-    net: Network,
-    pictures: Any,
-    measure: Measure,
-    *,
-    method: str = "grad_cam",
-    target: TargetLike = None,
-    layer: str | None = None,
-    **options: Any,
-) -> dict[str, float]:
-    """A number about the map of each picture, by the picture's key; their mean is the data set's.
-
-    Parameters
-    ----------
-    measure
-        From an `Attribution` to a number: ``lambda r: float(nv.metrics.insertion(r.trace, r))``, say.
-    net, pictures, method, target, layer, **options
-        As `attribute_many` takes them. Pictures that cannot be read are left out.
-    """
-    source = source_of(pictures)
-    found = {}
-    for index in range(len(source)):
-        try:
-            result = attribute(net.trace(source[index][0]), method=method, target=target, layer=layer, **options)
-        except ImageError:
-            continue
-        found[source.key(index)] = float(measure(result))
-    return found
 
 
 def explain_chunk(

@@ -81,7 +81,56 @@ def test_pictures_that_cannot_be_read_are_named(net, tmp_path) -> None:
 
 
 def test_a_number_a_picture(net, pictures) -> None:
-    found = measure_many(net, pictures[:4], lambda r: float(r.values.max()), method="grad_cam", target=1)
-    assert list(found) == ["0", "1", "2", "3"]
-    for i, value in enumerate(found.values()):
+    found = measure_many(net, pictures[:4], lambda r, key: float(r.values.max()), method="grad_cam", target=1)
+    assert list(found.values) == ["0", "1", "2", "3"]
+    for i, value in enumerate(found.values.values()):
         assert value == pytest.approx(float(nv.attribute(net, pictures[i : i + 1], target=1).values.max()))
+    assert found.mean == pytest.approx(np.mean(list(found.values.values())))
+
+
+def test_metrics_over_a_data_set_are_the_means_of_those_of_its_pictures(net, pictures) -> None:
+    boxes = {str(i): (2, 2, 2 + i, 8) for i in range(2, 5)}
+    asked = {"target": 1, "method": "saliency"}
+    areas = measure_many(net, pictures[2:5], lambda r, key: float(nv.metrics.insertion(r.trace, r, steps=5)), **asked)
+    hits = measure_many(
+        net, pictures[2:5], lambda r, key: float(nv.metrics.pointing(r, boxes[str(int(key) + 2)], tolerance=1)), **asked
+    )
+    maps = [nv.attribute(net.trace(pictures[i : i + 1]), **asked) for i in (2, 3, 4)]
+    assert areas.mean == pytest.approx(np.mean([float(nv.metrics.insertion(r.trace, r, steps=5)) for r in maps]))
+    alone = [float(nv.metrics.pointing(r, boxes[str(i)], tolerance=1)) for i, r in zip((2, 3, 4), maps, strict=True)]
+    assert hits.mean == np.mean(alone)
+
+
+def test_measures_are_resumed_from_their_file_and_of_the_same_question_alone(net, pictures, tmp_path) -> None:
+    path = tmp_path / "m.json"
+
+    def breaks(result: nv.Attribution, key: str) -> float:
+        if int(key) >= 20:
+            raise KeyboardInterrupt
+        return float(result.values.max())
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_many(net, pictures, breaks, store=path)
+    seen = []
+
+    def counts(result: nv.Attribution, key: str) -> float:
+        seen.append(key)
+        return float(result.values.max())
+
+    found = measure_many(net, pictures, counts, store=path)
+    assert seen == [str(i) for i in range(16, 40)]
+    assert found.values == measure_many(net, pictures, counts).values
+    with pytest.raises(nv.ScanError, match="another question"):
+        measure_many(net, pictures, counts, store=path, method="saliency")
+    (tmp_path / "text.json").write_text("no measures")
+    with pytest.raises(nv.ScanError, match="no measures"):
+        measure_many(net, pictures, counts, store=tmp_path / "text.json")
+
+
+def test_a_picture_without_a_number_is_named(net, tmp_path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    found = measure_many(net, [tmp_path / "broken.png", "chelsea"], lambda r, key: 1.0)
+    assert list(found.values) == ["chelsea"]
+    assert list(found.skipped) == [str(tmp_path / "broken.png")]
+    with pytest.raises(nv.ImageError, match="None of the 1 pictures gave a number"):
+        measure_many(net, [tmp_path / "broken.png"], lambda r, key: 1.0)
