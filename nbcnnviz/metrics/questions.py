@@ -255,7 +255,9 @@ def layers_over_depth(network: Network, most: int, own: str | None = None) -> li
 def _pictures(asked: Asked, values: Sequence[Any] | None, most: int | None) -> list[Entry]:
     own = asked.image
     if values is None:
-        values = [*([] if isinstance(own, str) and own in samples() else [None]), *samples()][:most]
+        values = list(samples())[:most]
+        if not (isinstance(own, str) and own in values):
+            values = [own, *(name for name in values if name != own)][:most]
     cost = 1 + passes_of(methods()[asked.method], asked.options, asked.trace)
     entries = []
     for at, value in enumerate(values):

@@ -280,6 +280,17 @@ def test_a_run_can_be_stopped_and_goes_on_where_it_was(ex, panel) -> None:
     assert done >= len([e for e in panel._computing.known.entries if e.cost <= 3])
 
 
+def test_a_run_can_be_paused_and_goes_on(ex, panel) -> None:
+    panel.axis.value = "cascade"
+    task = ex.session.task
+    task.pause()
+    assert task.wait(PATIENCE)
+    assert task.state in ("paused", "done")
+    task.resume()
+    ex.wait(PATIENCE)
+    assert panel.result.step == panel.result.steps == len(panel.tiles.labels)
+
+
 def test_a_network_without_maps_says_so_in_place_of_layers(explore, mlp) -> None:
     ex = explore(mlp, "chelsea", method="saliency", panels=["compare"])
     panel = ex.panels["compare"]

@@ -201,6 +201,15 @@ def test_pictures_are_each_explained_for_the_same_class(net) -> None:
     assert own.pictures[0].size == (SIZE, SIZE)
 
 
+@pytest.mark.parametrize("own", [*nv.samples()[:1], nv.samples()[-1], "a picture"])
+def test_the_picture_explained_is_among_the_samples_compared(net, own: str) -> None:
+    image = nv.load_image("chelsea").rotate(90) if own == "a picture" else own
+    entries = next(compare.stream(net, image, axis="pictures", most=3)).entries
+    assert len(entries) == 3
+    assert [entry.value for entry in entries if entry.chosen] == [image]
+    assert len({entry.name for entry in entries}) == 3
+
+
 def test_without_a_class_each_picture_is_explained_for_its_own(net) -> None:
     found = compare(net, "chelsea", axis="pictures", values=["chelsea", "coffee"])
     assert found["coffee"].target.indices(found["coffee"].trace) == tuple(net.trace("coffee").best)
