@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, TypeGuard
 
 import torch
@@ -245,11 +246,17 @@ def layers_over_depth(network: Network, most: int, own: str | None = None) -> li
             break
     kept = {name for name in (own, network.last_maps) if name in names}
     spare = max(0, most - len(kept))
-    others = [name for name in outer if name not in kept]
+    others = [name for name in outer if name not in kept and name not in _within(network, names)]
     if spare and others:
         places = torch.linspace(0, len(others) - 1, min(spare, len(others))).round().int().tolist()
         kept |= {others[at] for at in places}
     return [name for name in names if name in kept]
+
+
+def _within(network: Network, names: list[str]) -> set[str]:
+    """Layers that are the last of a module with maps of the same shape, which says the same."""
+    layers = network.layers
+    return {n for n, after in pairwise(names) if n.startswith(f"{after}.") and layers[n].shape == layers[after].shape}
 
 
 def _pictures(asked: Asked, values: Sequence[Any] | None, most: int | None) -> list[Entry]:

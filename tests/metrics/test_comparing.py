@@ -14,6 +14,7 @@ from nbcnnviz.attribution.method import _METHODS, method
 from nbcnnviz.core.targets import as_target
 from nbcnnviz.metrics import cascade, compare, randomised
 from nbcnnviz.metrics.comparing import Ranks
+from nbcnnviz.metrics.questions import layers_over_depth
 from nbcnnviz.render import flat
 from tests import toys
 
@@ -184,6 +185,16 @@ def test_layers_of_a_deep_network_are_the_outer_ones() -> None:
     assert len(names) == 5
     assert {name for name in names if "." in name} == {"3.0", trace.network.last_maps}
     assert names == sorted(names)
+
+
+def test_a_module_stands_for_its_last_layer() -> None:
+    net = nv.load_network()
+    blocks = [f"blocks.{i}" for i in range(6)]
+    expected = ["conv_stem", "bn1", *blocks, "blocks", "conv_head", "bn2"]  # and not bn1.act, blocks.6, bn2.act
+    assert layers_over_depth(net, 12, net.last_maps) == expected
+    few = layers_over_depth(net, 3, "blocks.6.0")
+    assert len(few) == 3
+    assert {"blocks.6.0", "bn2"} <= set(few)
 
 
 def test_a_method_that_explains_the_input_alone_says_so_at_each_layer(trace) -> None:
