@@ -58,7 +58,8 @@ class Layout:
             self.code,
             more,
         )
-        self.widget.add_class("nbcnnviz")
+        for name in ("nbcnnviz", "nbv-synthesize"):
+            self.widget.add_class(name)
 
     def follow(self, *, live: bool, going: bool, kept: int, same: bool) -> None:
         """Offer what can be done with a run that is ``live`` or not, with bytes ``kept``, of the ``same`` network."""
