@@ -104,7 +104,9 @@ def main() -> int:
             sheet.wait_for_map()
             sheet.hide_sidebar()
             print("clicks:", clicks(sheet, faults))
-            sheet.run("ex.selection.image, ex.selection.target, ex.selection.layer = 'chelsea', None, 'blocks.2.0.conv_dw'")
+            sheet.run(
+                "ex.selection.image, ex.selection.target, ex.selection.layer = 'chelsea', None, 'blocks.2.0.conv_dw'"
+            )
             for dark in (False, True):
                 sheet.theme(dark)
                 for name, size in SIZES.items():

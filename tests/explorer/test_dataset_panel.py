@@ -215,19 +215,6 @@ def test_a_layer_that_was_not_scanned_says_so(opened) -> None:
     assert "scan again for this network" in panel._note.value
 
 
-def test_the_filter_is_chosen_here_too_within_its_layer(opened) -> None:
-    ex, panel = opened
-    scanned(ex, panel)
-    panel.filter.value = 5
-    ex.wait(PATIENCE)
-    assert ex.selection.filter == 5
-    assert panel.result.channel == 5
-    assert panel.filter.max == 7
-    ex.selection.layer = "2"
-    ex.wait(PATIENCE)
-    assert panel.filter.max == 5
-
-
 def test_the_synthesised_picture_and_the_card_are_made_and_kept(opened, tmp_path, monkeypatch) -> None:
     ex, panel = opened
     monkeypatch.setattr("nbcnnviz.explorer.panels.dataset.extras.STEPS", 4)

@@ -22,7 +22,7 @@ from nbcnnviz.explorer.panels.dataset.extras import Extras, Key
 from nbcnnviz.explorer.panels.dataset.run import Asked, ScanRun
 from nbcnnviz.explorer.panels.dataset.tiles import Shown
 from nbcnnviz.explorer.panels.panel import Act, Panel
-from nbcnnviz.explorer.widgets.layout import Updating, button, growing, hint, menu, panel, reveal, row
+from nbcnnviz.explorer.widgets.layout import button, growing, hint, menu, panel, reveal, row
 from nbcnnviz.render import Scale
 from nbcnnviz.session import Selection, Snapshot, Task, Tasks
 from nbcnnviz.session.messages import sentence
@@ -46,8 +46,8 @@ class DatasetPanel(Panel):
         The last scan: ``run.result`` is what is known so far, ``run.source`` the pictures.
     result : Shown or None
         What is on screen.
-    pictures, path, layers, filter
-        The panel's own controls: which pictures, in which folder, of which layers, which filter.
+    pictures, path, layers
+        The panel's own controls: which pictures, in which folder, of which layers.
     """
 
     name = "dataset"
@@ -63,43 +63,37 @@ class DatasetPanel(Panel):
         self._refused: BaseException | None = None
         self._seen: dict[tuple[Any, ...], SeenPatch] = {}
         self._asked_for: tuple[Any, ...] | None = None
-        self._updating = Updating()
         self._make_controls()
-        self.tiles = TileFrame(label="Patches", side=144, smooth=True)
+        self.tiles = TileFrame(label="Patches", side=134, smooth=True)
         self.tiles.on("choose", lambda message: self._chosen(message.get("index")))
-        self._status = StatusLine(label="Scan", layout=w.Layout(flex="1 1 300px", width="auto", min_width="0"))
+        self._status = StatusLine(label="Scan")
         self._status.on("stop", lambda _: self.stop())
         self._status.on("pause", lambda _: self._pause())
         self._extras = Extras(self._extras_changed)
-        self._words = w.HTML(layout=w.Layout(flex="1 1 260px", min_width="0", margin="0"))
+        self._words = w.HTML(layout=w.Layout(margin="0"))
         self._note = w.HTML(hint(_EMPTY))
         left = w.VBox([self._note, self.tiles], layout=w.Layout(flex="1 1 480px", min_width="0"))
         beside = w.HBox([left, self._extras.picture], layout=w.Layout(flex_flow="row wrap", grid_gap="8px 16px"))
-        choice = row(self.pictures, self.path, self.layers, self._start)
-        of_filter = row(self.filter, self._synthesise, self._card, self._save_card)
-        standing = row(self._status, self._words)
-        self.widget = panel(choice, standing, of_filter, beside, self._extras.card_box)
+        choice = row(self.pictures, self.path, self.layers)
+        acts = row(self._start, self._synthesise, self._card, self._save_card)
+        self.widget = panel(choice, acts, self._status, self._words, beside, self._extras.card_box)
         self.widget.add_class("nbcnnviz")
         self._follow()
 
     def _make_controls(self) -> None:
-        names = {"patches": "Patches of the sample photographs", "digits": "Digits", "samples": "Sample photographs"}
+        names = {"patches": "Sample patches", "digits": "Digits", "samples": "Sample photographs"}
         known = [(names.get(name, name), name) for name in datasets()]
         tooltip = "; ".join(f"{name}: {words}" for name, words in datasets().items())
-        self.pictures = menu("Pictures", tooltip, [*known, ("A folder or a zip file ...", _FOLDER)], "patches", 240)
+        self.pictures = menu("Pictures", tooltip, [*known, ("A folder or a zip file ...", _FOLDER)], "patches", 180)
         self.path = w.Text(
             placeholder="/path/to/pictures",
             tooltip="A folder or a zip file on the kernel's machine",
             layout=growing(180),
         )
         every = [("all with maps", False), ("the selected one", True)]
-        self.layers = menu("Layers", "Which layers are scanned; one is quicker", every, False, 150)
+        self.layers = menu("Layers", "Which layers are scanned; one is quicker", every, False, 140)
         self._start = button("Scan", "play", "Look through the pictures", self.start)
         self._start.button_style = "primary"
-        self.filter = w.BoundedIntText(
-            0, 0, 0, description="Filter", tooltip="Which filter of the selected layer",
-            style={"description_width": "initial"}, layout=w.Layout(width="130px"),
-        )  # fmt: skip
         self._synthesise = button(
             "Synthesize", "", "A picture that raises this filter, by gradient ascent", self.synthesise
         )
@@ -108,7 +102,6 @@ class DatasetPanel(Panel):
         self.pictures.observe(lambda _: self._follow(), "value")
         self.path.observe(lambda _: self._follow(), "value")
         self.layers.observe(lambda _: self._follow(), "value")
-        self.filter.observe(self._filter_chosen, "value")
 
     def use(self, tasks: Tasks) -> None:
         """Scan among these."""
@@ -164,14 +157,9 @@ class DatasetPanel(Panel):
         return known
 
     def show_question(self, snapshot: Snapshot, trace: Trace) -> None:
-        """Offer the filters of the selected layer."""
-        layer = snapshot.layer
-        count = 0 if layer is None else snapshot.network.layers[layer].filters or 0
-        with self._lock, self._updating:
-            self.filter.max = max(0, count - 1)
-            self.filter.value = snapshot.filter or 0
-            if layer is not None:
-                self._extras.follow((snapshot.network, layer, snapshot.filter or 0))
+        """Show what there is of the filter."""
+        with self._lock:
+            self._extras.follow(self._key_of(snapshot))
             self._follow()
 
     def show(self, frame: Shown) -> None:
@@ -298,7 +286,10 @@ class DatasetPanel(Panel):
             (self.run.task.pause if self.run.task.going else self.run.task.resume)()
 
     def _key(self) -> Key | None:
-        s = self.selection.snapshot
+        return self._key_of(self.selection.snapshot)
+
+    @staticmethod
+    def _key_of(s: Snapshot) -> Key | None:
         return None if s.layer is None else (s.network, s.layer, s.filter or 0)
 
     def _asked(self) -> Asked:
@@ -365,10 +356,6 @@ class DatasetPanel(Panel):
         no_layer = self._key() is None
         self._synthesise.disabled = self._card.disabled = no_layer
         reveal(self._save_card, self._extras.card is not None)
-
-    def _filter_chosen(self, change: Any) -> None:
-        if not self._updating:
-            self.attempt(lambda: setattr(self.selection, "filter", change.new))
 
     def _chosen(self, index: object) -> None:
         """Open a patch's picture, with its unit selected."""

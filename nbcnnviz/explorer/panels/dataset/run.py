@@ -66,9 +66,9 @@ class ScanRun:
                 yield frame
 
     def words(self) -> str:
-        """How many pictures were scanned, and which could not be read."""
+        """How many pictures were scanned, once nothing else tells that; and which could not be read."""
         found, source = self.result, self.source
-        if found is None or source is None:
+        if found is None or source is None or (self.task.live and not found.skipped):
             return ""
         count = f"{found.seen} of {found.total}" if found.step < found.total else f"{found.seen}"
         said = f"{count} pictures of {source.name}, {len(found.layers)} layer{'s' if len(found.layers) > 1 else ''}"

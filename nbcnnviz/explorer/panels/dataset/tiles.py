@@ -54,7 +54,7 @@ def named(seen: Sequence[SeenPatch]) -> list[Tile]:
 
 def caption(result: TopPatches, layer: str, channel: int) -> str:
     """How often the filter fires, at which values, and for which labels."""
-    said = f"Filter {channel} of {layer}: fires in {result.fires(layer, channel):.0%} of {result.seen} pictures"
+    said = f"Filter {channel}: fires in {result.fires(layer, channel):.0%} of {result.seen} pictures"
     labels = [f"{label} {mean:.3g}" for label, mean in result.classes(layer, channel, 2)]
     return said + (f", most for {', '.join(labels)}" if labels else "")
 
