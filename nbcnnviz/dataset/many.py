@@ -185,7 +185,12 @@ class _AttributeMany:
             (explain_chunk(*shared, c) for c in todo) if client is None else spread(client, explain_chunk, shared, todo)
         )
         yield int(finished.sum()), len(source)
+        shape = tuple(group["values"].shape[1:])
         for chunk, maps, tops, skipped in parts:
+            for at, map_ in enumerate(maps):  # Zarr would cut it to size, or repeat it
+                if map_ is not None and map_.shape != shape:
+                    skipped[source.key(chunk * CHUNK + at)] = f"Its map is {map_.shape}, and those before are {shape}."
+                    maps[at] = None
             try:
                 for at, index in enumerate(range(chunk * CHUNK, chunk * CHUNK + len(tops))):
                     if maps[at] is not None:

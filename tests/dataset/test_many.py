@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
+import resource
+
 import numpy as np
 import pytest
 import torch
@@ -134,3 +137,50 @@ def test_a_picture_without_a_number_is_named(net, tmp_path) -> None:
     assert list(found.skipped) == [str(tmp_path / "broken.png")]
     with pytest.raises(nv.ImageError, match="None of the 1 pictures gave a number"):
         measure_many(net, [tmp_path / "broken.png"], lambda r, key: 1.0)
+
+
+def test_a_disk_that_is_full_is_told_and_what_was_written_is_kept(net, pictures, tmp_path) -> None:
+    frames = attribute_many.stream(net, pictures, method="saliency", store=tmp_path / "maps")
+    assert [next(frames) for _ in range(2)] == [(0, 40), (16, 40)]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, limits[1]))  # no file may be larger: the system's own error
+    try:
+        with pytest.raises(nv.ExportError, match="cannot be written"):
+            list(frames)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert AttributionStore.open(tmp_path / "maps").done.sum() == 16
+    store = attribute_many(net, pictures, method="saliency", store=tmp_path / "maps")
+    assert store.done.all()
+    expected = nv.attribute(net, pictures[39:], method="saliency")
+    assert np.allclose(store.values[39], expected.values[0].numpy(), atol=1e-6)
+
+
+def test_without_zarr_the_extra_is_named(net, pictures, tmp_path, monkeypatch) -> None:
+    real = builtins.__import__
+
+    def missing(name: str, *args: object, **kwargs: object) -> object:
+        if name == "zarr":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(nv.ExportError, match=r"nbcnnviz\[dataset\]"):
+        attribute_many(net, pictures[:2], store=tmp_path / "maps")
+
+
+def test_pictures_of_another_size_are_named_and_skipped(net, pictures, tmp_path) -> None:
+    class Mixed(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            return torch.zeros(3, 12, 20) if index == 2 else pictures[index]
+
+    result = nv.scan(net, Mixed(), layers="4")
+    assert result.seen == 3
+    assert "this scan is of (3, 12, 12)" in result.skipped["2"]
+    store = attribute_many(net, Mixed(), method="saliency", store=tmp_path / "maps")
+    assert store.done.tolist() == [True, True, False, True]
+    assert list(store.skipped) == ["2"]
+    assert store.skipped["2"].endswith(".")
