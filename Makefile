@@ -17,10 +17,10 @@ BUNDLE_SOURCES := $(shell find js/src -type f) js/package.json js/build.mjs $(wi
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test install js lint js-test unit notebooks browser chromium kernels bench layout screenshots pages package clean distclean
+.PHONY: help demo test install js lint js-test unit notebooks notebooks-write docs gallery browser chromium kernels bench layout screenshots pages package clean distclean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV) PORT=$(PORT) IP=$(IP) ARGS= (for pytest and bench)"
 
 # --- what people come for ---------------------------------------------------------------------------------------------
@@ -60,6 +60,9 @@ unit: $(STAMPS)/dev js ## pytest, all but what needs a browser
 notebooks: $(STAMPS)/dev js ## execute every notebook
 	$(call pytest,-q tests/test_notebooks.py)
 
+notebooks-write: $(STAMPS)/dev js ## execute the notebooks that changed and keep their outputs: ARGS=--all for every one
+	$(BIN)/python -m tests.lessons $(ARGS)
+
 browser: $(STAMPS)/dev $(STAMPS)/kernels js chromium ## the tests in a real JupyterLab; screenshots land in artifacts/
 	$(call pytest,-q -n 2 --dist loadfile -m browser)
 
@@ -75,6 +78,13 @@ screenshots: $(STAMPS)/dev js chromium ## every panel, for the documentation: AR
 pages: $(STAMPS)/dev ## notebooks/methods.md and recipes.md, from the registers
 	$(BIN)/python -m nbcnnviz.attribution.page notebooks/methods.md
 	$(BIN)/python -m nbcnnviz.synthesis.page notebooks/recipes.md
+
+docs: $(STAMPS)/dev ## the documentation, into artifacts/docs: offline, and no warning passes
+	$(BIN)/python -m sphinx -W --keep-going -q notebooks artifacts/docs
+	@echo "artifacts/docs/index.html"
+
+gallery: $(STAMPS)/dev js ## every method and recipe as a picture, for the documentation: ARGS="rise dream" for some
+	$(BIN)/python -m tests.gallery $(ARGS)
 
 chromium: ## Chromium or Chrome, from the system's packages if there is none
 	@.ci/chromium

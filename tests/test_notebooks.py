@@ -1,67 +1,104 @@
-"""Every notebook runs from top to bottom in a fresh kernel, and is kept without outputs."""
+"""Every notebook runs from top to bottom in a fresh kernel; it is kept with the outputs of the cells as they are."""
 
 from __future__ import annotations
 
 import base64
 import io
 import re
-import sys
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from PIL import Image
 
 import nbcnnviz as nv
+from tests.lessons import NOTEBOOKS, PATHS, WIDGET, ThisInterpreter, execute, exercises, fingerprint, solutions
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=[path.stem for path in PATHS])
-
-
-class ThisInterpreter(AsyncKernelManager):
-    """A kernel of the interpreter that runs the tests, whatever kernels are installed."""
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        return KernelSpec(
-            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], language="python"
-        )
+MOST_BYTES = 1_000_000
 
 
 def test_there_are_notebooks() -> None:
-    assert PATHS
+    assert [path.stem[:2] for path in PATHS] == [f"{number:02d}" for number in range(len(PATHS))]
+    assert len(PATHS) >= 4
 
 
 @every_notebook
-def test_a_notebook_is_clean(path: Path) -> None:
+def test_a_notebook_is_readable_without_a_kernel(path: Path) -> None:
     notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
     nbformat.validate(notebook)
     assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
     assert notebook.metadata.kernelspec.name == "python3"
+    assert path.stat().st_size < MOST_BYTES
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert not any(cell.outputs or cell.execution_count for cell in code)
+    assert [cell.execution_count for cell in code] == [*range(1, len(code) + 1)]
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert not [output for output in outputs if WIDGET in output.get("data", {})], (
+        "a widget without a kernel is an error"
+    )
+    assert any(kind.startswith("image/") for output in outputs for kind in output.get("data", {}))
+    assert "widgets" not in notebook.metadata
+
+
+@every_notebook
+def test_a_notebooks_outputs_are_those_of_its_cells(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.metadata.nbcnnviz.sources == fingerprint(notebook), "stale: run make notebooks-write"
+
+
+@every_notebook
+def test_a_notebook_says_what_one_will_be_able_to_do_and_has_something_to_do_at_once(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    first, second, *_ = notebook.cells
+    assert first.cell_type == "markdown"
+    assert "you can" in first.source
+    assert "**Do this first:**" in first.source
+    assert second.cell_type == "code"
 
 
 @every_notebook
 @pytest.mark.timeout(600)
-def test_a_notebook_runs(path: Path) -> None:
+def test_a_notebook_runs_and_each_exercise_fails_on_the_stub_and_passes_on_the_solution(path: Path) -> None:
+    """The stub, the solution and the stub again in one run: no later cell may need what was solved."""
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook,
-        timeout=300,
-        kernel_manager_class=ThisInterpreter,
-        resources={"metadata": {"path": str(path.parent)}},
-    )
-    client.execute()  # raises at the first cell that does
+    solved = solutions(path.stem)
+    asked = {cell.id: cell for cell in exercises(notebook)}
+    assert asked, "there is at least one exercise"
+    assert solved.keys() == asked.keys()
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if cell.id in asked:
+            cells += [nbformat.v4.new_code_cell(solved[cell.id]), nbformat.v4.new_code_cell(cell.source)]
+    notebook.cells = cells
+    execute(notebook, path.parent)  # raises at the first cell that does
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
     assert not [output.text for output in outputs if output.get("name") == "stderr" and "Traceback" in output.text]
+    for at, cell in enumerate(notebook.cells):
+        if cell.id in asked:
+            stub, solution, again = (_said(each) for each in notebook.cells[at : at + 3])
+            assert stub.startswith("Not yet ("), stub
+            assert len(stub.split()) > 8, "a sentence that helps"
+            assert solution.startswith("Right ("), solution
+            assert again == stub
+
+
+def _said(cell: nbformat.NotebookNode) -> str:
+    return "".join(output["data"]["text/plain"] for output in cell.outputs if "data" in output)
+
+
+@every_notebook
+def test_links_of_a_notebook_lead_somewhere(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            for target in re.findall(r"\]\(([^)#]+)\)", cell.source):
+                assert target.startswith("http") or (NOTEBOOKS / target).is_file(), target
 
 
 def test_a_page_made_of_a_notebook_holds_the_picture_of_the_explorer() -> None:

@@ -48,6 +48,9 @@ def digits_module(*, activation: str = "relu", norm: bool = False, extra: int = 
         for i in range(1, len(widths)):
             size = 7 if i == 1 else 3
             layers[f"conv{i}"] = convolution = nn.Conv2d(widths[i - 1], widths[i], size, padding=size // 2)
+            if extra:  # torch's own start is too small for many layers with rectifiers; see He et al. 2015
+                nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+                nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
             if i == 1:  # smaller at the start, so that what is seen of the filters is what they learnt
                 convolution.weight.mul_(0.5)
             if norm:

@@ -20,7 +20,12 @@ _GAP = 8
 
 
 def row(
-    pictures: Sequence[Any], captions: Sequence[object] = (), *, height: int = 160, columns: int | None = None
+    pictures: Sequence[Any],
+    captions: Sequence[object] = (),
+    *,
+    height: int = 160,
+    columns: int | None = None,
+    boxes: Sequence[Any] = (),
 ) -> Image.Image:
     """Pictures beside one another, each under its caption.
 
@@ -36,18 +41,23 @@ def row(
         Of each in pixels. Small ones are enlarged pixel by pixel.
     columns
         After how many a new row begins. Default: all in one.
+    boxes
+        One each, or none: (top, left, bottom, right) in the picture's own pixels, or None.
 
     Raises
     ------
     ArgumentTypeError
-        If there are no pictures, or as many captions as pictures are not there.
+        If there are no pictures, or captions or boxes are not as many.
     """
-    if not pictures or (captions and len(captions) != len(pictures)):
-        raise ArgumentTypeError(
-            f"{len(pictures)} pictures have {len(captions)} captions: give at least one, and one each."
-        )
-    tiles = [_tile(_drawn(p), str(c), height) for p, c in zip(pictures, captions or [""] * len(pictures), strict=True)]
+    pictures = list(pictures)
+    for what, given in (("captions", captions), ("boxes", boxes)):
+        if not pictures or (given and len(given) != len(pictures)):
+            raise ArgumentTypeError(f"{len(pictures)} pictures have {len(given)} {what}: give one each, or none.")
+    every = zip(pictures, captions or [""] * len(pictures), boxes or [None] * len(pictures), strict=True)
+    tiles = [_tile(_drawn(picture), str(caption), height, box) for picture, caption, box in every]
     columns = columns or len(tiles)
+    widths = [max(tile.width for tile in tiles[at::columns]) for at in range(min(columns, len(tiles)))]
+    tiles = [_widened(tile, widths[at % columns]) for at, tile in enumerate(tiles)]
     rows = [stacked(tiles[at : at + columns], beside=True) for at in range(0, len(tiles), columns)]
     return stacked(rows)
 
@@ -88,11 +98,15 @@ def _drawn(picture: Any) -> Image.Image:
     return load_image(picture)
 
 
-def _tile(picture: Image.Image, caption: str, height: int) -> Image.Image:
+def _tile(picture: Image.Image, caption: str, height: int, box: Any) -> Image.Image:
+    factor = height / picture.height
     width = max(1, round(picture.width * height / picture.height))
     smooth = picture.height > height
     picture = picture.resize((width, height), Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST)
     pen, letters = ImageDraw.Draw(picture), font(7)
+    if box is not None:
+        top, left, bottom, right = (edge * factor for edge in box)
+        pen.rectangle((left, top, right - 1, bottom - 1), outline="#e08a1e", width=3)
     lines = caption.split("\n") if caption else []
     wide = max([pen.textlength(line, letters) for line in lines], default=0)
     tile = Image.new("RGB", (max(width, int(wide)) + _GAP, height + 18 * len(lines) + _GAP), "white")
@@ -101,3 +115,9 @@ def _tile(picture: Image.Image, caption: str, height: int) -> Image.Image:
     for at, line in enumerate(lines):
         pen.text((0, 18 * at), line, "black", letters)
     return tile
+
+
+def _widened(tile: Image.Image, width: int) -> Image.Image:
+    sheet = Image.new("RGB", (width, tile.height), "white")
+    sheet.paste(tile)
+    return sheet

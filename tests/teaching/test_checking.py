@@ -167,3 +167,12 @@ def test_a_chart_has_a_bar_for_each_number() -> None:
     sheet = nv.teaching.chart({"a": [1, 2, 3], "b": [1e-6, 1, 2]}, log=True, labels=["x", "y", "z"])
     assert sheet.width > 400
     assert len(sheet.getcolors(100000)) > 2
+
+
+def test_a_box_is_drawn_around_its_pixels() -> None:
+    sheet = nv.teaching.row([torch.zeros(10, 10)], boxes=[(2, 4, 6, 8)], height=100)
+    orange = [(x, y) for x in range(100) for y in range(100) if sheet.getpixel((x, y)) == (224, 138, 30)]
+    columns, rows = zip(*orange, strict=True)
+    assert (min(columns), max(columns), min(rows), max(rows)) == (40, 79, 20, 59)
+    with pytest.raises(nv.ArgumentTypeError, match="2 boxes"):
+        nv.teaching.row([torch.zeros(10, 10)], boxes=[None, None])

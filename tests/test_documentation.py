@@ -1,0 +1,108 @@
+"""The documentation: every sample of code runs, every link leads somewhere, every error is explained, and it builds offline."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nbcnnviz as nv
+from nbcnnviz.core import errors
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+PAGES = [*sorted(NOTEBOOKS.glob("*.md")), ROOT / "README.md", ROOT / "binder" / "README.md", ROOT / "CONTRIBUTING.md"]
+ELSEWHERE = {"networks.md", "CONTRIBUTING.md"}
+"""networks.md needs files that tests/zoo makes, and runs there; CONTRIBUTING.md shows code that the package has already."""
+
+OFFLINE = """
+import socket, sys
+
+def refuse(*args, **kwargs):
+    raise OSError("this build has no network")
+
+socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = refuse
+
+from sphinx.cmd.build import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def samples(page: Path) -> list[str]:
+    """The samples of Python on a page."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+RUN = [page for page in PAGES if samples(page) and page.name not in ELSEWHERE]
+
+
+@pytest.mark.parametrize("page", RUN, ids=[page.stem for page in RUN])
+def test_every_sample_of_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for sample in samples(page):
+        exec(compile(sample, page.name, "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_every_link_and_picture_is_there(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+def test_every_error_has_an_entry() -> None:
+    page = (NOTEBOOKS / "troubleshooting.md").read_text(encoding="utf-8")
+    explained = re.findall(r"^### (\w+)$", page, re.M)
+    named = [
+        name
+        for name, value in vars(errors).items()
+        if inspect.isclass(value) and issubclass(value, errors.NbcnnvizError)
+    ]
+    assert sorted(explained) == sorted(named), "one entry for each error of core/errors.py"
+    for name in named:
+        entry = page.partition(f"### {name}\n")[2].partition("\n#")[0]
+        assert len(entry.split()) > 8, name
+
+
+@pytest.mark.parametrize("name", ["which_method.md", "gallery.md", "coming_from.md"])
+def test_every_method_named_exists(name: str) -> None:
+    page = (NOTEBOOKS / name).read_text(encoding="utf-8")
+    named = {n for n in re.findall(r"`(?:method=['\"])?([a-z_]+)['\"]?[,`]", page) if "_" in n or n in nv.methods()}
+    known = {*nv.methods(), *nv.recipes(), *vars(nv.metrics), *nv.__all__, *nv.samples()}
+    theirs = {
+        "grad_cam",
+        "guided_backprop",
+        "show_cam_on_image",
+        "overlay_mask",
+        "sensitivity_max",
+        "reshape_transform",
+    }
+    assert len(named) > 5
+    assert named - known - theirs == set()
+
+
+def test_the_gallery_shows_methods_and_recipes_with_their_pictures() -> None:
+    page = (NOTEBOOKS / "gallery.md").read_text(encoding="utf-8")
+    shown = re.findall(r"\(images/gallery/(\w+)\.webp\)", page)
+    assert len({*shown} & {*nv.methods()}) >= 20
+    assert {*nv.recipes()} <= {*shown}
+    assert {*shown} <= {*nv.methods(), *nv.recipes()}, "made of what there was: run make gallery"
+
+
+def test_it_builds_offline_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("myst_nb")
+    command = [sys.executable, "-c", OFFLINE, "-W", "--keep-going", "-q", str(NOTEBOOKS), str(tmp_path / "html")]
+    built = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert built.returncode == 0, built.stderr
+    page = (tmp_path / "html" / "index.html").read_text(encoding="utf-8")
+    assert "02_gradients_of_anything.html" in page
+    assert "two_classes.webp" in page
+    assert "load_network" in (tmp_path / "html" / "api.html").read_text(encoding="utf-8")
