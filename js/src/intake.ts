@@ -103,6 +103,14 @@ export function intake(model: Model<Intake>, el: HTMLElement, signal: AbortSigna
     const name = model.get("names")[at];
     model.send(name === undefined ? { type: "own" } : { type: "sample", name });
   };
+  // The wheel goes through them: there is nothing else to scroll, until they are at an end.
+  const roll = (event: WheelEvent) => {
+    const before = strip.scrollLeft;
+    if (event.ctrlKey || event.deltaX) return;
+    strip.scrollLeft += event.deltaY;
+    if (strip.scrollLeft !== before) event.preventDefault();
+  };
+  strip.addEventListener("wheel", roll, { passive: false, signal });
   strip.addEventListener(
     "click",
     (event) => {
