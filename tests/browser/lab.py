@@ -179,7 +179,8 @@ class Sheet:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("websocket", lambda socket: socket.on("framesent", self._count))
         self.page.goto(f"{lab.url}/lab/tree/{lab.notebook(*cells, kernel=kernel)}?reset")
-        self.page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=120_000)
+        idle = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
+        self.page.wait_for_selector(idle, state="attached", timeout=120_000)  # a narrow toolbar hides it
         self.page.wait_for_function(READY)  # an idle kernel is ready for widgets a little later
         self.command("notebook:run-all-cells")
 
