@@ -12,6 +12,7 @@ from nbcnnviz.attribution import (  # their methods enter the register
     masked_cams,
     paths,
     perturbation,
+    propagation,
 )
 from nbcnnviz.attribution.cams import class_maps
 from nbcnnviz.attribution.method import About, Method, checked_options, find, method, methods
@@ -155,5 +156,6 @@ __all__ = [
     "methods",
     "paths",
     "perturbation",
+    "propagation",
     "segment",
 ]

@@ -58,7 +58,7 @@ class Method:
     title
         What it is called in a menu.
     family
-        ``"gradients"`` or ``"cams"``.
+        ``"gradients"``, ``"cams"``, ``"paths"``, ``"perturbation"`` or ``"propagation"``.
     needs_layer
         Whether it looks at a layer's maps; other methods look at the input unless told otherwise.
     needs_input

@@ -261,7 +261,7 @@ def baseline(trace: Trace, what: Any, seed: int = 0) -> Tensor:
     if isinstance(what, str) and what == "blur":
         return blurred(x)
     if isinstance(what, str) and what in BASELINES:
-        black, white = _black_and_white(trace)
+        black, white = black_and_white(trace)
         if what == "black":
             return black.expand_as(x)
         drawn = [torch.rand(x.shape[1:], generator=generator(seed, i)) for i in range(len(x))]
@@ -282,7 +282,7 @@ def baseline(trace: Trace, what: Any, seed: int = 0) -> Tensor:
     return start.to(x).expand_as(x)
 
 
-def _black_and_white(trace: Trace) -> tuple[Tensor, Tensor]:
+def black_and_white(trace: Trace) -> tuple[Tensor, Tensor]:
     """The inputs (1, C, 1, 1) for a black and for a white picture."""
     x, unprocess = trace.input, trace.network.unprocess
     if len(unprocess.black) != x.shape[1]:

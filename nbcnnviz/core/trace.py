@@ -76,7 +76,7 @@ def _naming_the_cause(ask: _Asked) -> _Asked:
     return cast(_Asked, asked)
 
 
-def _failure(error: RuntimeError) -> Exception:
+def failure(error: RuntimeError) -> Exception:
     """What a failure of autograd means here."""
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError):
@@ -238,7 +238,7 @@ class Trace(Answers):
                 f"wrt is 'input', the name of a layer or a parameter, a list of names, or ALL_LAYERS: not {wrt!r}."
             )
         names = [wrt] if isinstance(wrt, str) else self._every(wrt) if isinstance(wrt, Every) else list(wrt)
-        grads, governed = self.backward(of, [self._source(name) for name in names], rule)
+        grads, governed = self.backward(of, [self.source(name) for name in names], rule)
         found = {name: grad for name, grad in zip(names, grads, strict=True) if grad is not None}
         if len(found) < len(names) and not isinstance(wrt, Every):
             missing = ", ".join(repr(name) for name in names if name not in found)
@@ -279,7 +279,7 @@ class Trace(Answers):
         names = [wrt] if isinstance(wrt, str) else list(wrt)
         with torch.inference_mode(False), torch.enable_grad():
             scalars = [scores_of_target(as_target(target, self), self).sum() for target in of]
-        grads = self._batched(scalars, [self._source(name) for name in names], rule)
+        grads = self._batched(scalars, [self.source(name) for name in names], rule)
         found = {name: grad for name, grad in zip(names, grads, strict=True) if grad is not None}
         if missing := ", ".join(repr(name) for name in names if name not in found):
             raise NoGradientError(
@@ -331,7 +331,7 @@ class Trace(Answers):
                 seed = torch.ones_like(scores)
                 grads = torch.autograd.grad(scores, sources, seed, retain_graph=True, allow_unused=True)
             except RuntimeError as error:
-                raise _failure(error) from error
+                raise failure(error) from error
         return grads, met.counted()
 
     @cached_property
@@ -367,7 +367,7 @@ class Trace(Answers):
         parameters = [name for name, p in self.parameters.items() if p.requires_grad]
         return layers if kind is ALL_LAYERS else parameters if kind is ALL_PARAMETERS else [*layers, *parameters]
 
-    def _source(self, name: str) -> Any:
+    def source(self, name: str) -> Any:
         """What autograd calls the thing of this name."""
         if name == "input":
             if not self.input.requires_grad:

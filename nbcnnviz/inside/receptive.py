@@ -131,7 +131,7 @@ def receptive_fields(trace: Trace, layer: str) -> ReceptiveFields:
         layout = Layout("first")
     if len(shape) > 2 and (layout is None or layout.reshape is not None or not layout.fits(shape[1:])):
         raise no_maps(trace.network, layer, shape)
-    trace._source("input")
+    trace.source("input")
     if activation.edge is None:
         raise GradientError(f"Layer {layer!r} does not depend on the input.")
     return fields_at(trace, (activation.edge.node, activation.edge.output_nr), shape, layout)
