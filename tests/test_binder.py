@@ -36,6 +36,7 @@ trace = nv.load_network(device="cpu").trace("chelsea")
 assert any("cat" in name for _, name, _ in trace.top(3)), trace.top(3)
 nv.attribute(trace, method="grad_cam").overlay()
 nv.attribute(trace, method="saliency").overlay()
+nv.explore().wait(120)
 # Not getrusage, which begins with what the process that started this one had taken.
 [peak] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
 print(int(peak.split()[1]) / 1e3)
@@ -55,6 +56,14 @@ def test_the_environment_holds_every_runtime_dependency_of_the_package() -> None
     wanted = requirements(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
     for name, versions in wanted.items():
         assert environment.get(CONDA_NAMES.get(name, name)) == versions, name
+
+
+def test_the_environment_holds_what_the_notebooks_need() -> None:
+    listed = yaml.safe_load((BINDER / "environment.yml").read_text())["dependencies"]
+    environment = requirements([line for line in listed if isinstance(line, str)])
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for name, versions in requirements(extras["classroom"]).items():
+        assert environment.get(name) == versions, name
 
 
 def test_the_environment_has_what_builds_and_opens_the_explorer() -> None:
