@@ -45,6 +45,9 @@ ORDER = (
 SMOOTHED = ("gradient", "deconvnet", "guided_backprop")
 """What is blurred by a fiftieth of the picture before it points, there as here."""
 
+AT_THE_MIDDLE = ("excitation_backprop", "contrastive_excitation_backprop")
+"""What looks at a layer in the middle, there as here."""
+
 CELLS = (("chelsea", "coffee", "motorcycle", "camera"), ("rocket", "camera", "coffee", "chelsea"))
 """The photographs of each mosaic."""
 
@@ -109,8 +112,17 @@ def map_to_point(trace: nv.Trace, name: str, target: nv.ClassScore, quick: bool)
         values = torch.zeros(1, 1, *trace.size)
         values[..., trace.size[0] // 2, trace.size[1] // 2] = 1
         return nv.Attribution(values, target, "input", trace, method=name)
-    result = nv.attribute(trace, method=name, target=target, **cheap(name, quick))
+    layer = {"layer": middle(trace.network)} if name in AT_THE_MIDDLE else {}
+    result = nv.attribute(trace, method=name, target=target, **layer, **cheap(name, quick))
     return replaced(result, result.values.abs().amax(1, keepdim=True)) if name in SMOOTHED else result
+
+
+def middle(net: nv.Network) -> str:
+    """The last layer whose maps have twice the side of the last maps: layer3 of a ResNet."""
+    last = net.layers[net.last_maps or ""].places or (1, 1)
+    return [name for name, known in net.layers.items() if known.spatial and known.places == (2 * last[0], 2 * last[1])][
+        -1
+    ]
 
 
 def replaced(result: nv.Attribution, values: torch.Tensor) -> nv.Attribution:

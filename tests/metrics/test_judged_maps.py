@@ -92,6 +92,7 @@ EXACT = {
     "integrated_gradients": {"steps": 4}, "smooth_grad": {"samples": 3}, "smooth_grad_squared": {"samples": 3},
     "var_grad": {"samples": 3}, "occlusion": {"window": 4, "stride": 4}, "hires_cam": {"layer": "maps"},
     "layer_cam": {"layer": "maps"},
+    "excitation_backprop": {}, "contrastive_excitation_backprop": {}, "lrp": {},
 }  # fmt: skip
 
 
