@@ -7,7 +7,6 @@ A method draws each sample from a generator of its own (`generator`), runs them 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nbcnnviz.core.errors import ImageError, NetworkError, UnknownOptionError
+from nbcnnviz.core.memory import free_memory
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.preprocess import blurred
 from nbcnnviz.core.targets import Target
@@ -135,21 +135,6 @@ def batch_size(network: Network, *, graph: bool, batch: int | None = None) -> in
     gpu = network.device.type == "cuda"
     fitting = int(_SHARE_OF_FREE_MEMORY * free_memory(network.device) / needed)
     return max(1, min(_MOST_ON_GPU if gpu else _MOST_ON_CPU, fitting))
-
-
-def free_memory(device: torch.device) -> int:
-    """The free memory of a device, in bytes; 2 GB where the system does not tell."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 2 * 10**9
 
 
 @dataclass(frozen=True)

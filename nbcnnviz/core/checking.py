@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,13 +18,13 @@ from torch.overrides import TorchFunctionMode
 from nbcnnviz.core.errors import NetworkError
 from nbcnnviz.core.guard import Guard
 from nbcnnviz.core.heads import Read, scores_of
+from nbcnnviz.core.memory import free_memory
 from nbcnnviz.core.recording import Habits, Recorder
 from nbcnnviz.core.replica import Replica, through
 
 # By how much scores may differ, relative to the largest: kernels that are chosen otherwise round otherwise.
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 _COARSE = 5e-2
-_UNKNOWN_MEMORY = 1 << 30
 
 Run = Callable[[nn.Module, Tensor], Any]
 
@@ -144,21 +143,6 @@ def _twin(module: nn.Module, replica: Replica) -> nn.Module | None:
     for submodule in list(twin.modules()):
         submodule._modules.update({n: through(m) for n, m in submodule._modules.items() if m is not None})
     return twin.requires_grad_(False)
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that can still be had on a device, as far as the system says."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        free = int(lines["MemAvailable"].split()[0]) * 1024
-        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
-        if limit.exists() and limit.read_text().strip().isdigit():
-            free = min(free, int(limit.read_text()) - int(used.read_text()))
-        return free
-    except (OSError, ValueError, KeyError, IndexError):  # no Linux
-        return _UNKNOWN_MEMORY
 
 
 def _cleared(twin: nn.Module, replica: Replica, x: Tensor, call: Run, read: Read) -> set[tuple[str, str]] | None:

@@ -9,7 +9,8 @@ from PIL import Image
 from torch import nn
 
 import nbcnnviz as nv
-from nbcnnviz.attribution.sampling import Mean, baseline, batch_size, batches, free_memory, generator
+from nbcnnviz.attribution.sampling import Mean, baseline, batch_size, batches, generator
+from nbcnnviz.core.memory import free_memory
 from nbcnnviz.core.preprocess import blurred
 from tests import toys
 
