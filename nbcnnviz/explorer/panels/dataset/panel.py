@@ -63,6 +63,7 @@ class DatasetPanel(Panel):
         self._refused: BaseException | None = None
         self._seen: dict[tuple[Any, ...], SeenPatch] = {}
         self._asked_for: tuple[Any, ...] | None = None
+        self._answering = False
         self._make_controls()
         self.tiles = TileFrame(label="Patches", side=134, smooth=True)
         self.tiles.on("choose", lambda message: self._chosen(message.get("index")))
@@ -111,6 +112,13 @@ class DatasetPanel(Panel):
 
     def answer(self, snapshot: Snapshot, trace: Trace) -> Generator[Shown, None, None]:
         """The filter's patches as far as they are known; then with one projection after the other."""
+        self._answering = True
+        try:
+            yield from self._answer(snapshot, trace)
+        finally:
+            self._answering = False
+
+    def _answer(self, snapshot: Snapshot, trace: Trace) -> Generator[Shown, None, None]:
         run, layer = self.run, snapshot.layer
         channel = snapshot.filter or 0
         if layer is None:
@@ -305,13 +313,19 @@ class DatasetPanel(Panel):
 
     # From the tasks to the screen. Runs on their threads.
 
-    def _found(self, run: ScanRun) -> None:
-        """Take notice of what the scan knows, and show it where it has changed for the filter that is looked at."""
+    def _found(self, run: ScanRun, over: bool = False) -> None:
+        """Take notice of what the scan knows, and show it where it has changed for the filter that is looked at.
+
+        Not while an answer is being made, unless the scan is over: it would never come to its projections.
+        """
         with self._lock:
             if run is not self.run or not self._status.visible:
                 return
             self._words.value = hint(run.words())
-            self._status.show(run.task)
+            if not over:
+                self._status.show(run.task)
+                if self._answering:
+                    return
             key, found = self._key(), run.result
             if key is None or found is None or key[1] not in found.layers or key[0] is not run.asked.network:
                 return
@@ -324,9 +338,9 @@ class DatasetPanel(Panel):
         with self._lock:
             if run is self.run:
                 self._status.show(task, "" if self.error is None else sentence(self.error))
-                if not task.live:
-                    self._words.value = hint(run.words())
                 self._follow()
+        if not task.live:
+            self._found(run, over=True)
 
     def _extras_changed(self, task: Task) -> None:
         with self._lock:
