@@ -97,6 +97,8 @@ class Relevance:
 
     def _knows(self, node: Node) -> bool:
         name, inputs = kind(node), self._replay.inputs(node)
+        if name == "Addmm" and (node._saved_alpha, node._saved_beta) != (1, 1):  # type: ignore[attr-defined]
+            return False
         if name in WEIGHTED:
             return inputs == [WEIGHTED[name]]  # a product of two things that both depend on the picture is none
         if name in NORMS:

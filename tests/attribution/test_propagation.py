@@ -399,3 +399,20 @@ def test_other_targets_begin_with_their_own_gradient(target) -> None:
     trace = nv.Network(without_biases(), size=12).trace(torch.rand(1, 3, 12, 12).double())
     found = nv.attribute(trace, method="lrp", target=target, rule="epsilon", layer="3")
     torch.testing.assert_close(found.values.sum(), target(trace)[0].detach(), rtol=1e-3, atol=1e-6)
+
+
+class Scaled(nn.Module):
+    """A linear layer whose product is scaled as it is added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(48, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.fc.bias, x.flatten(1), self.fc.weight.T, alpha=2.0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_product_that_is_scaled_as_it_is_added_is_refused(method: str) -> None:
+    with pytest.raises(nv.MethodNotApplicableError, match="Addmm"):
+        nv.attribute(nv.Network(Scaled(), size=4), torch.rand(1, 3, 4, 4), method=method, target=1)
