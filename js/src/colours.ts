@@ -16,7 +16,7 @@ export function tableOf(model: Model<Coloured>, name: string): Uint8Array {
 
 /** A menu of the colour maps. */
 export function coloursMenu(model: Model<Coloured>, signal: AbortSignal): HTMLElement {
-  const select = h("select", {});
+  const select = h("select", { "aria-label": "Colours" }); // its label may not be shown
   select.append(...model.get("colour_names").map((name) => h("option", { value: name }, name)));
   const show = () => {
     select.value = model.get("colours");

@@ -167,10 +167,13 @@ class Sheet:
         width: int = 1600,
         height: int = 1000,
         tour: bool = False,
+        views: str = "",
     ) -> None:
         self.page: Page = browser.new_page(viewport={"width": width, "height": height})
         if not tour:
             self.page.add_init_script("localStorage.setItem('nbcnnviz-tour', 'closed')")
+        if views:  # as if the reader had chosen them before
+            self.page.add_init_script(f"localStorage.setItem('nbcnnviz-views', '{views}')")
         self.complaints: list[str] = []
         self.sent = 0
         self.page.on(

@@ -64,7 +64,7 @@ box
 
 @pytest.fixture(scope="module")
 def sheet(open_sheet):
-    sheet = open_sheet(CELL)
+    sheet = open_sheet(CELL, views="picture,overlay,map")
     sheet.page.wait_for_selector(".nbv-pictures canvas", timeout=120_000)
     sheet.hide_sidebar()
     sheet.page.wait_for_timeout(500)
