@@ -27,13 +27,13 @@ STABILIZER = 1e-6
 
 
 def _passes(options: Mapping[str, Any], trace: Trace) -> float:
-    return 6.0 * len(trace)
+    return 7.0 * len(trace)
 
 
 @method(
     "Excitation backprop",
     family="propagation",
-    cost="F + 3 B",
+    cost="F + 5 B",
     passes=_passes,
     about=About(
         formula=r"P_j = \sum_i P_i \frac{(w_{ij} a_j)^+}{\sum_k (w_{ik} a_k)^+}",
@@ -57,7 +57,7 @@ def excitation_backprop(trace: Trace, target: Target, layer: str) -> Frames:
 @method(
     "Contrastive excitation backprop",
     family="propagation",
-    cost="F + 3 B",
+    cost="F + 5 B",
     passes=_passes,
     about=About(
         formula=r"\mathrm{relu}\big(P - P'\big)",
@@ -91,8 +91,8 @@ def _excitation(trace: Trace, target: Target, layer: str, rule: Rule) -> Attribu
 @method(
     "LRP",
     family="propagation",
-    cost="F + 6 B",
-    passes=lambda options, trace: 10.0 * len(trace),
+    cost="F + 12 B",
+    passes=lambda options, trace: 16.0 * len(trace),
     about=About(
         formula=r"R_j = \sum_i \frac{z_{ij}}{\sum_k z_{ik}} R_i,\quad z_{ij} = a_j\, \rho(w_{ij})",
         source="Bach et al. 2015, equation 56 (doi 10.1371/journal.pone.0130140); Montavon et al. 2019, section 10.2",
