@@ -126,6 +126,8 @@ def _control(option: Option, label_width: int | None) -> w.Widget | None:
         "style": {"description_width": "initial" if label_width is None else f"{label_width}px"},
         "layout": w.Layout(width="auto", min_width="0", flex="0 1 auto", margin="0"),
     }
+    if option.kind == "class":
+        shared["layout"].flex, shared["layout"].min_width = "1 1 220px", "200px"  # names are long
     make = _KINDS.get(option.kind)
     if make is None or (option.default is None and option.kind not in ("class", "picture", "size", "choice")):
         return None

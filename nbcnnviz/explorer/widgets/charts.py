@@ -205,7 +205,7 @@ class LineChart:
         legend: bool = False,
     ) -> None:
         self._log, self.share, self._reference = log, share, reference
-        self._x = bqplot.LinearScale(min=0, max=1)
+        self._x = bqplot.LinearScale(min=0, max=1, allow_padding=False)
         self._y = (bqplot.LogScale if log else bqplot.LinearScale)(min=0.1, max=1)
         scales = {"x": self._x, "y": self._y}
         start: dict[str, Any] = {"x": [0.0], "y": [1.0], "scales": scales}
