@@ -41,12 +41,16 @@ export class Tour {
     h("div", { class: "nbv-tour-foot" }, this.place, this.close, this.next),
   );
   private at = 0;
+  private target: HTMLElement | null = null;
+  /** The explorer grows as its parts come, and what is told of moves. */
+  private readonly watched = "ResizeObserver" in window ? new ResizeObserver(() => this.move()) : null;
 
   /** A tour that begins by itself when the explorer is seen for the first time. */
   constructor(signal: AbortSignal) {
     this.next.addEventListener("click", () => this.show(this.at + 1), { signal });
     this.close.addEventListener("click", () => this.end(), { signal });
     this.element.addEventListener("keydown", (event) => event.key === "Escape" && this.end(), { signal });
+    signal.addEventListener("abort", () => this.watched?.disconnect());
     whenAttached(this.element, () => unseen() && this.show(0), signal);
   }
 
@@ -69,11 +73,19 @@ export class Tour {
     this.place.textContent = `${at + 1} of ${STEPS.length}`;
     this.next.textContent = at === STEPS.length - 1 ? "Done" : "Next";
     this.element.hidden = false;
-    // Below what it is about, within the explorer; to the left of what reaches far down.
+    this.target = target;
+    this.move();
+    this.watched?.observe(root);
+  }
+
+  /** Below what it is about, within the explorer; to the left of what reaches far down. */
+  private move(): void {
+    const { target } = this;
+    const root = explorerOf(this.element);
     const [from, all, here] = [this.element.offsetParent, root, target].map((e) =>
       e?.getBoundingClientRect(),
     );
-    if (!from || !all || !here) return;
+    if (this.element.hidden || !from || !all || !here) return;
     const tall = here.height > 120;
     const left = tall ? here.left - this.element.offsetWidth - 12 : here.left;
     const within = Math.max(all.left, Math.min(all.right - this.element.offsetWidth, left));
@@ -83,6 +95,7 @@ export class Tour {
 
   private end(): void {
     this.element.hidden = true;
+    this.watched?.disconnect();
     try {
       localStorage.setItem(KEPT, "closed");
     } catch {} // a host may keep nothing

@@ -139,7 +139,7 @@ export class Views {
     const shown = this.shownKinds();
     if (!shown.has(kind)) chosen.add(kind);
     else if (shown.size > 1) chosen.delete(kind);
-    if (kind === "map") this.mapToo = !shown.has(kind);
+    if (kind === "map") this.mapToo = shown.has("pinned") && !shown.has(kind);
     this.chosen = chosen;
     try {
       localStorage.setItem(REMEMBERED, [...chosen].join());
@@ -151,7 +151,10 @@ export class Views {
   private shownKinds(): Set<View["kind"]> {
     const shown = new Set(this.chosen);
     if (this.model.get("pickable")) shown.add("picture"); // where a place of it can be chosen
-    if (this.model.get("pinned").caption === undefined) return shown;
+    if (this.model.get("pinned").caption === undefined) {
+      this.mapToo = false;
+      return shown;
+    }
     if (shown.has("map") && shown.size === 2 && !this.mapToo) shown.delete("map");
     return shown.add("pinned");
   }

@@ -60,6 +60,8 @@ describe("the choice of views", () => {
 
   it("puts what was pinned in the place of the map, and the map back", async () => {
     const { m, kinds, press } = await shown();
+    press("map");
+    press("map");
     m.set("pinned", { caption: "another" });
     expect(kinds()).toEqual(["overlay", "pinned"]);
     m.set("pinned", {});

@@ -114,7 +114,7 @@ def test_names_follow_what_the_kernel_changes(sheet):
     """A slider that is made anew has a name, a tooltip that changes is the control's, a button says that it is pressed."""
     turn_to(sheet, "explain", filter_=None)
     turn_to(sheet, "features")
-    handle = sheet.page.locator(".noUi-handle:visible").first
+    handle = sheet.page.locator(".nbv-at-main .noUi-handle").first
     handle.evaluate("e => e.removeAttribute('aria-label')")
     sheet.run("ex.panels['features'].pager.tooltip = 'other words'")
     sheet.page.wait_for_timeout(300)
