@@ -7,6 +7,7 @@ from typing import Any
 
 from nbcnnviz.attribution import (  # their methods enter the register
     cams,
+    full_grad,
     gradient_cams,
     gradients,
     masked_cams,
@@ -150,6 +151,7 @@ __all__ = [
     "checked_options",
     "class_maps",
     "gradient_cams",
+    "full_grad",
     "gradients",
     "masked_cams",
     "method",
