@@ -11,7 +11,7 @@ from torch.autograd.graph import Node
 from torch.utils.hooks import RemovableHandle
 
 from nbcnnviz.attribution.method import About, Frames, method
-from nbcnnviz.attribution.operations import NORMS
+from nbcnnviz.attribution.operations import NORMS, scale_of
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.core.errors import MethodNotApplicableError
 from nbcnnviz.core.rectifiers import kind
@@ -121,12 +121,7 @@ class _Terms:
             if bias is not None:
                 return value - replay.value((bias, 0)).view(-1, *[1] * (value.ndim - 2))
         if name in NORMS and not node._saved_training:
-            epsilon = node._saved_eps if hasattr(node, "_saved_eps") else node._saved_epsilon
-            scale = (node._saved_running_var.detach() + epsilon).rsqrt()
-            if node._saved_weight is not None:
-                scale = scale * node._saved_weight.detach()
-            scaled: Tensor = replay.value(node.next_functions[0]) * scale.view(-1, *[1] * (value.ndim - 2))
-            return scaled
+            return replay.value(node.next_functions[0]) * scale_of(node).view(-1, *[1] * (value.ndim - 2))
         try:
             return applied(node, {i: replay.value(node.next_functions[i]) for i in inputs})
         except RuntimeError:

@@ -97,6 +97,13 @@ Rule = Callable[[Weighted, Tensor], Tensor]
 """From a layer and the relevance of its outputs to that of its inputs."""
 
 
+def scale_of(node: Any) -> Tensor:
+    """By what a batch normalisation with running statistics scales each channel: (C,)."""
+    epsilon = node._saved_eps if hasattr(node, "_saved_eps") else node._saved_epsilon
+    scale: Tensor = (node._saved_running_var.detach() + epsilon).rsqrt()
+    return scale if node._saved_weight is None else scale * node._saved_weight.detach()
+
+
 def stabilized(z: Tensor, by: float) -> Tensor:
     """A denominator that is never nearer to zero than ``by``."""
     return z + by * torch.where(z >= 0, 1, -1).to(z) if by else z

@@ -36,6 +36,7 @@ from nbcnnviz.attribution.operations import (
     Rule,
     Weighted,
     over,
+    scale_of,
 )
 from nbcnnviz.core.errors import MethodNotApplicableError
 from nbcnnviz.core.grids import arranged
@@ -245,10 +246,7 @@ class Relevance:
 
     def _scale_and_shift(self, node: Any) -> tuple[Tensor, Tensor]:
         """The scale and the shift, (C,), of a batch normalisation by running statistics."""
-        epsilon = node._saved_eps if hasattr(node, "_saved_eps") else node._saved_epsilon
-        scale = (node._saved_running_var.detach() + epsilon).rsqrt()
-        if node._saved_weight is not None:
-            scale = scale * node._saved_weight.detach()
+        scale = scale_of(node)
         bias = getattr(node.next_functions[2][0], "variable", None)
         if bias is not None:
             return scale, bias.detach() - node._saved_running_mean.detach() * scale
