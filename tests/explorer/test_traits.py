@@ -61,7 +61,8 @@ def fields_of(name: str) -> dict[str, str]:
 
 def widgets(base: type[Front] = Front) -> Iterator[type[Front]]:
     for widget in base.__subclasses__():
-        yield widget
+        if widget.__module__.startswith("nbcnnviz."):  # other tests make some of their own
+            yield widget
         yield from widgets(widget)
 
 
