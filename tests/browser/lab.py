@@ -170,10 +170,10 @@ class Sheet:
         views: str = "",
     ) -> None:
         self.page: Page = browser.new_page(viewport={"width": width, "height": height})
-        if not tour:
-            self.page.add_init_script("localStorage.setItem('nbcnnviz-tour', 'closed')")
-        if views:  # as if the reader had chosen them before
-            self.page.add_init_script(f"localStorage.setItem('nbcnnviz-views', '{views}')")
+        # As if the reader had closed the tour and chosen the views before; about:blank keeps nothing.
+        kept = {} if tour else {"nbcnnviz-tour": "closed"}
+        for name, value in (kept | ({"nbcnnviz-views": views} if views else {})).items():
+            self.page.add_init_script(f"try {{ localStorage.setItem('{name}', '{value}') }} catch {{}}")
         self.complaints: list[str] = []
         self.sent = 0
         self.page.on(

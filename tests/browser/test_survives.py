@@ -252,7 +252,7 @@ def test_a_page_made_of_the_notebook_shows_the_picture_offline(sheet, browser, l
 def test_a_restarted_kernel_leaves_the_picture_marked_and_the_cells_bring_the_explorer_back(sheet, artifacts):
     before = [pixels(sheet, view) for view in range(3)]
     sheet.page.evaluate("window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.restart()")
-    sheet.page.wait_for_selector(".nbv .jupyter-widgets-disconnected", timeout=30_000)
+    sheet.page.wait_for_selector(".nbv .jupyter-widgets-disconnected:visible", timeout=30_000)
     sheet.page.wait_for_timeout(1000)
     sheet.page.screenshot(path=artifacts / "survives-restarted.png")
     assert all(same(pixels(sheet, view), before[view]) for view in range(3))

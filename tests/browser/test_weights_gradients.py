@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import nbcnnviz as nv
 from nbcnnviz.render import Scale, coloured
 from nbcnnviz.zoo import load_network
 
@@ -262,7 +263,7 @@ def test_counts_over_all_samples_run_and_a_dead_filter_can_be_gone_to(sheet):
     sheet.page.get_by_role("button", name="Count over all samples").click()
     rest(sheet)
     said = sheet.page.locator("text=filters are zero at every place of all").inner_text()
-    assert "all 12 pictures" in said
+    assert f"all {len(nv.samples())} pictures" in said
     lists = sheet.page.locator(".widget-select:visible select")
     lists.nth(0).select_option(index=5)
     rest(sheet)
@@ -279,7 +280,7 @@ def test_counts_over_all_samples_run_and_a_dead_filter_can_be_gone_to(sheet):
 def test_norms_counts_and_learning_rate_change_the_charts(sheet):
     turn(sheet, "gradients", layer="blocks.3.0.conv_pw")
     ticks = charts(sheet).nth(1).locator(".tick text").all_text_contents()
-    sheet.page.get_by_role("button", name="norm", exact=True).locator("visible=true").click()
+    sheet.page.get_by_role("button", name="L2 norm", exact=True).locator("visible=true").click()
     rest(sheet)
     assert "L2 norm" in title(sheet, 1)
     assert charts(sheet).nth(1).locator(".tick text").all_text_contents() != ticks
