@@ -11,7 +11,7 @@ from torch.autograd.graph import Node
 from torch.utils.hooks import RemovableHandle
 
 from nbcnnviz.attribution.method import About, Frames, method
-from nbcnnviz.attribution.operations import NORMS, scale_of
+from nbcnnviz.attribution.operations import NORMS, POOLS, REARRANGING, scale_of
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.core.errors import MethodNotApplicableError
 from nbcnnviz.core.rectifiers import kind
@@ -22,8 +22,8 @@ from nbcnnviz.render import upscaled
 
 Grads = tuple[Tensor | None, ...]
 
-_ROUNDING = 1e3
-"""An offset below so many times the precision of the value it is part of is taken for rounding, and for none."""
+_ROUNDING, _MOST_ROUNDING = 1e3, 0.02
+"""An offset below so many times the precision of the value it is part of, or this share, is taken for rounding."""
 
 _NO_MAPS = ("LayerNorm", "Softmax", "Bmm", "Mm", "Attention")
 
@@ -92,36 +92,49 @@ class _Terms:
 
     def add(self, term: Tensor) -> None:
         """Add a term (N, ...) to the sum, and to the map if it has places."""
-        self.total += term.double().flatten(1).sum(1)
+        self.total = self.total + term.double().flatten(1).sum(1)
         if term.ndim == 4 and term.shape[2:].numel() > 1:
             # Scaling up is linear: the sum is scaled, and not each channel.
-            self.map += upscaled(_psi(term).sum(1, keepdim=True), self._replay.trace.size)
+            self.map = self.map + upscaled(_psi(term).sum(1, keepdim=True), self._replay.trace.size)
 
     def _offset(self, node: Node) -> Tensor | None:
         """What an operation returns beyond its derivative times its inputs; None if that is nothing."""
         replay = self._replay
         if replay.of_target(node) or not (inputs := replay.inputs(node)):
             return None
+        if kind(node) in REARRANGING | POOLS:
+            return None
         value = replay.value((node, 0))
+        known = self._known(node, inputs)
+        if known is not None:
+            if len(value) != len(replay.trace.input):
+                raise self._refusal(node)
+            return known.to(value.dtype).view(-1, *[1] * (value.ndim - 2)).expand_as(value)
         offset = value - self._linear(node, inputs, value)
-        rounding = _ROUNDING * torch.finfo(value.dtype).eps
+        rounding = min(_ROUNDING * torch.finfo(value.dtype).eps, _MOST_ROUNDING)
         if bool(offset.abs().max() <= rounding * value.abs().max()):
             return None
         if offset.ndim not in (2, 4) or len(offset) != len(replay.trace.input) or kind(node).endswith(_NO_MAPS):
             raise self._refusal(node)
         return offset
 
+    def _known(self, node: Any, inputs: list[int]) -> Tensor | None:
+        """The bias of a convolution or a batch normalisation, one a channel, where its numbers are at hand."""
+        name, replay = kind(node), self._replay
+        if name == "Convolution" and inputs == [0] and node.next_functions[2][0] is not None:
+            return replay.value(node.next_functions[2])
+        if name in NORMS and not node._saved_training:
+            bias = node.next_functions[2][0]
+            if bias is not None or node._saved_weight is None:
+                shift: Tensor = -node._saved_running_mean.detach() * scale_of(node)
+                return shift if bias is None else replay.value(node.next_functions[2]) + shift
+        return None
+
     def _linear(self, node: Any, inputs: list[int], value: Tensor) -> Tensor:
         """A node's derivative times its inputs."""
         replay, name = self._replay, kind(node)
-        if name == "Convolution" and inputs == [0]:  # its derivative is dear, and it is known
-            bias = node.next_functions[2][0]
-            if not sum(node._saved_bias_sym_sizes_opt or ()):
-                return value
-            if bias is not None:
-                return value - replay.value((bias, 0)).view(-1, *[1] * (value.ndim - 2))
-        if name in NORMS and not node._saved_training:
-            return replay.value(node.next_functions[0]) * scale_of(node).view(-1, *[1] * (value.ndim - 2))
+        if name == "Convolution" and inputs == [0] and not sum(node._saved_bias_sym_sizes_opt or ()):
+            return value
         try:
             return applied(node, {i: replay.value(node.next_functions[i]) for i in inputs})
         except RuntimeError:

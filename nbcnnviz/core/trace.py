@@ -325,10 +325,10 @@ class Trace(Answers):
             raise UnknownOptionError(rule, RULES, f"The rules are {', '.join(RULES)}.")
         with torch.inference_mode(False), torch.enable_grad():
             scores = scores_of_target(as_target(of, self), self)
+            seed = torch.ones_like(scores)
         found = None if rule == "gradient" else self._handwritten
         with self._lock, ruling(rule, [scores], found) as met:
             try:
-                seed = torch.ones_like(scores)
                 grads = torch.autograd.grad(scores, sources, seed, retain_graph=True, allow_unused=True)
             except RuntimeError as error:
                 raise failure(error) from error

@@ -135,6 +135,18 @@ def test_networks_whose_biases_are_no_maps_are_refused_with_what_would_do(name: 
         nv.attribute(trace, method="full_grad", target=CLASS)
 
 
+def test_a_normalisation_of_all_pictures_in_one_row_is_refused() -> None:
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.InstanceNorm2d(4, affine=True, track_running_stats=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    trace = nv.Network(module.double().eval(), size=(SIZE, SIZE)).trace(pictures())
+    with pytest.raises(nv.MethodNotApplicableError, match="this method cannot follow it"):
+        nv.attribute(trace, method="full_grad", target=2)
+
+
 def test_it_has_no_map_at_one_layer() -> None:
     trace = nv.Network(plain(), size=(SIZE, SIZE)).trace(pictures())
     with pytest.raises(nv.MethodNotApplicableError, match="leave the layer out"):
