@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What a tile stands for: its index (a filter, say), what is written under it, what is said when it is pointed at."""
+
+    index: int
+    label: str = ""
+    title: str = ""
+    broken: int = 0  # values that are NaN or infinite: the tile is marked
+    note: str = ""  # a sentence in place of the picture
+    badge: str = ""  # a number in its corner
 
 
 def mosaic_shape(shape: Sequence[int]) -> tuple[int, int, int]:

@@ -12,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from nbcnnviz.explorer.front import MapFrame, PictureFrame, Tile, TileFrame
+from nbcnnviz.explorer.front import MapFrame, PictureFrame, TileFrame
 from nbcnnviz.explorer.front.base import encoded
 from nbcnnviz.render import Scale, coloured, lookup_table
+from nbcnnviz.render.tiles import Tile
 
 from .lab import ROOT
 
@@ -24,7 +25,8 @@ CELL = """
 import numpy as np, torch, ipywidgets as w
 from PIL import Image
 import nbcnnviz as nv
-from nbcnnviz.explorer.front import MapFrame, PictureFrame, StatusLine, Tile, TileFrame
+from nbcnnviz.explorer.front import MapFrame, PictureFrame, StatusLine, TileFrame
+from nbcnnviz.render.tiles import Tile
 from nbcnnviz.render import Scale
 
 heard = []

@@ -21,7 +21,7 @@ from nbcnnviz.explorer import Explorer
 from nbcnnviz.explorer.front import parts_of
 from nbcnnviz.explorer.panels.features import FeaturesPanel
 from nbcnnviz.explorer.panels.features import panel as module
-from nbcnnviz.explorer.panels.features.frames import A_PAGE, TILE
+from nbcnnviz.inside.figures.features import A_PAGE, TILE
 from nbcnnviz.render import coloured
 from nbcnnviz.session.selection import Selection
 from tests.explorer.conftest import PATIENCE

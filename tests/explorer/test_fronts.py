@@ -11,8 +11,9 @@ import traitlets as t
 from ipywidgets import Widget
 from PIL import Image
 
-from nbcnnviz.explorer.front import PictureFrame, StatusLine, Tile, TileFrame
+from nbcnnviz.explorer.front import PictureFrame, StatusLine, TileFrame
 from nbcnnviz.render import Scale, to_bytes
+from nbcnnviz.render.tiles import Tile
 
 MAPS = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
 TILES = [Tile(7, "7", "filter 7"), Tile(9, "9", "filter 9", broken=2), Tile(4)]

@@ -16,8 +16,8 @@ import nbcnnviz as nv
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer import Explorer
 from nbcnnviz.explorer.panels.gradients import GradientsPanel
-from nbcnnviz.explorer.panels.gradients.plots import depth_plots
 from nbcnnviz.explorer.widgets.charts import ColumnChart
+from nbcnnviz.inside.figures.gradients.plots import depth_plots
 from tests import toys
 from tests.explorer.conftest import PATIENCE
 

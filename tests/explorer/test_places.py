@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import nbcnnviz as nv
-from nbcnnviz.explorer.panels.places import Places
+from nbcnnviz.inside.places import Places
 from tests.explorer.conftest import PATIENCE
 from tests.toys import Boxes, Brightness
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import nbcnnviz as nv
-from nbcnnviz.explorer.panels.saving import FORMATS, write
+from nbcnnviz.inside.figures.files import FORMATS, write
 
 PICTURE = Image.fromarray(np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3))
 ARRAYS = {"values": np.linspace(-1, 1, 6).reshape(2, 3)}

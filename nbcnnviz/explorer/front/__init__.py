@@ -14,7 +14,7 @@ from nbcnnviz.explorer.front.parts import parts_of
 from nbcnnviz.explorer.front.pictures import PictureFrame
 from nbcnnviz.explorer.front.status import StatusLine
 from nbcnnviz.explorer.front.subshells import receive_while_busy
-from nbcnnviz.explorer.front.tiles import Tile, TileFrame
+from nbcnnviz.explorer.front.tiles import TileFrame
 from nbcnnviz.explorer.front.tools import Tools
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "PictureFrame",
     "StatusLine",
     "CanvasHost",
-    "Tile",
     "TileFrame",
     "Tools",
     "receive_while_busy",

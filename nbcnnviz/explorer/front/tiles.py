@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,18 +14,7 @@ from torch import Tensor
 from nbcnnviz.explorer.front.base import Coloured, Front
 from nbcnnviz.explorer.front.canvas import CanvasHost
 from nbcnnviz.render import Scale, to_bytes
-
-
-@dataclass(frozen=True)
-class Tile:
-    """What a tile stands for: its index (a filter, say), what is written under it, what is said when it is pointed at."""
-
-    index: int
-    label: str = ""
-    title: str = ""
-    broken: int = 0  # values that are NaN or infinite: the tile is marked
-    note: str = ""  # a sentence in place of the picture
-    badge: str = ""  # a number in its corner
+from nbcnnviz.render.tiles import Tile
 
 
 class TileFrame(Front, Coloured):

@@ -19,8 +19,8 @@ from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import MapFrame, ring
 from nbcnnviz.explorer.front.maps import PINNED, VIEWS
 from nbcnnviz.explorer.panels.panel import Panel
-from nbcnnviz.explorer.panels.places import Places
-from nbcnnviz.explorer.panels.saving import FORMATS, write
+from nbcnnviz.inside.figures.files import FORMATS, write
+from nbcnnviz.inside.places import Places
 from nbcnnviz.metrics import rank_correlation
 from nbcnnviz.render import Scale, default_for, flat, overlay
 from nbcnnviz.session import Explanation, Snapshot

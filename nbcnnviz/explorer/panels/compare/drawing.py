@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from nbcnnviz.explorer.front import Tile
 from nbcnnviz.explorer.panels.compare.frames import shown
 from nbcnnviz.metrics import Comparison, Entry
 from nbcnnviz.render import Scale, coloured, default_for, flat
+from nbcnnviz.render.tiles import Tile
 
 TILE = 128
 _OPACITY = 0.75

@@ -30,7 +30,6 @@ from nbcnnviz.explorer.panels.compare.frames import (
 from nbcnnviz.explorer.panels.compare.parts import Marked, ScoresView, WhatIfView
 from nbcnnviz.explorer.panels.compare.words import left_out, matrix
 from nbcnnviz.explorer.panels.panel import Panel
-from nbcnnviz.explorer.panels.saving import FORMATS, write
 from nbcnnviz.explorer.widgets.layout import (
     Updating,
     checkbox,
@@ -42,6 +41,7 @@ from nbcnnviz.explorer.widgets.layout import (
     show_only,
     toggles,
 )
+from nbcnnviz.inside.figures.files import FORMATS, write
 from nbcnnviz.metrics import Comparison, Entry
 from nbcnnviz.render import default_for
 from nbcnnviz.session import Snapshot

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from nbcnnviz.dataset import SeenPatch, TopPatches
-from nbcnnviz.explorer.front import Tile
+from nbcnnviz.render.tiles import Tile
 
 SIDE = 96
 """Pixels of a patch on its longer side; its projection beside it has as many."""

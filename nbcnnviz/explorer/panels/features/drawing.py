@@ -12,8 +12,8 @@ from torch import Tensor
 
 from nbcnnviz.explorer.front import MapFrame
 from nbcnnviz.explorer.front.canvas import Draw
-from nbcnnviz.explorer.panels.features.frames import TILE, Page
 from nbcnnviz.inside import Box, Switches
+from nbcnnviz.inside.figures.features import TILE, Page
 from nbcnnviz.render import Scale, coloured, overlay
 
 DOTS = 400

@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from nbcnnviz.explorer.front import MapFrame, TileFrame
-from nbcnnviz.explorer.panels.features.frames import ORDERS, Large, Page, Stack, UnitMap, UnitView
 from nbcnnviz.inside import Ranking, ReceptiveFields
 from nbcnnviz.inside.features import By
+from nbcnnviz.inside.figures.features import ORDERS, Large, Page, Stack, UnitMap, UnitView
 from nbcnnviz.render import default_for
 
 _Value = TypeVar("_Value")

@@ -17,7 +17,12 @@ from nbcnnviz.core.targets import TargetLike, Unit, in_python
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import MapFrame, TileFrame, ring
 from nbcnnviz.explorer.panels.features.drawing import DOTS, dots, outline, poster, together
-from nbcnnviz.explorer.panels.features.frames import (
+from nbcnnviz.explorer.panels.features.kept import Kept, Palette
+from nbcnnviz.explorer.panels.panel import Act, Panel
+from nbcnnviz.explorer.widgets.layout import Updating, button, checkbox, column, growing, hint, menu, reveal, row
+from nbcnnviz.inside import Ranking, receptive_fields, strongest
+from nbcnnviz.inside.features import By
+from nbcnnviz.inside.figures.features import (
     A_PAGE,
     ORDERS,
     RULES,
@@ -36,12 +41,7 @@ from nbcnnviz.explorer.panels.features.frames import (
     unit_map_of,
     unit_view_of,
 )
-from nbcnnviz.explorer.panels.features.kept import Kept, Palette
-from nbcnnviz.explorer.panels.panel import Act, Panel
-from nbcnnviz.explorer.panels.saving import FORMATS, write
-from nbcnnviz.explorer.widgets.layout import Updating, button, checkbox, column, growing, hint, menu, reveal, row
-from nbcnnviz.inside import Ranking, receptive_fields, strongest
-from nbcnnviz.inside.features import By
+from nbcnnviz.inside.figures.files import FORMATS, write
 from nbcnnviz.session import Selection, Snapshot
 
 _VIEWS = ({"kind": "overlay", "title": "Over the picture"}, {"kind": "map", "title": "Map"})

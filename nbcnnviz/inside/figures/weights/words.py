@@ -6,7 +6,7 @@ import html
 
 from torch import Tensor
 
-from nbcnnviz.explorer.panels.weights.frame import WeightsFrame, matrix_strides, symmetric
+from nbcnnviz.inside.figures.weights.frame import WeightsFrame, matrix_strides, symmetric
 from nbcnnviz.inside.kernels import Weights
 from nbcnnviz.render.plots import short
 

@@ -14,11 +14,10 @@ from torch import Tensor
 from nbcnnviz.core.rules import Rule
 from nbcnnviz.core.targets import TargetLike, Unit, as_target
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.explorer.front import Tile
 from nbcnnviz.inside import Box, FeatureMaps, Place, Ranking, Switches, feature_maps, project, ranking, strongest
 from nbcnnviz.inside.features import By
 from nbcnnviz.render import Scale
-from nbcnnviz.render.tiles import reduced
+from nbcnnviz.render.tiles import Tile, reduced
 
 A_PAGE: Final = 96
 TILE: Final = 64

@@ -15,30 +15,6 @@ from nbcnnviz.core.targets import in_python, one_class
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import TileFrame
 from nbcnnviz.explorer.panels.panel import Panel
-from nbcnnviz.explorer.panels.saving import FORMATS, write
-from nbcnnviz.explorer.panels.weights.answer import Known, learn
-from nbcnnviz.explorer.panels.weights.frame import (
-    COLUMNS,
-    MATRIX,
-    Offer,
-    WeightsFrame,
-    as_numpy,
-    near,
-    nothing_said,
-    per_page,
-)
-from nbcnnviz.explorer.panels.weights.picture import picture
-from nbcnnviz.explorer.panels.weights.views import (
-    View,
-    colour_bytes,
-    filter_views,
-    kernel_views,
-    matrix_views,
-    norm_plots,
-    row_plots,
-    scale_plots,
-)
-from nbcnnviz.explorer.panels.weights.words import about, close_up, summary
 from nbcnnviz.explorer.widgets.charts import ColumnChart
 from nbcnnviz.explorer.widgets.layout import (
     Pager,
@@ -53,6 +29,30 @@ from nbcnnviz.explorer.widgets.layout import (
     show_only,
     toggles,
 )
+from nbcnnviz.inside.figures.files import FORMATS, write
+from nbcnnviz.inside.figures.weights.answer import Known, learn
+from nbcnnviz.inside.figures.weights.frame import (
+    COLUMNS,
+    MATRIX,
+    Offer,
+    WeightsFrame,
+    as_numpy,
+    near,
+    nothing_said,
+    per_page,
+)
+from nbcnnviz.inside.figures.weights.picture import picture
+from nbcnnviz.inside.figures.weights.views import (
+    View,
+    colour_bytes,
+    filter_views,
+    kernel_views,
+    matrix_views,
+    norm_plots,
+    row_plots,
+    scale_plots,
+)
+from nbcnnviz.inside.figures.weights.words import about, close_up, summary
 from nbcnnviz.inside.kernels import By, with_weights
 from nbcnnviz.render import DIVERGING
 from nbcnnviz.render.plots import Plot

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from nbcnnviz.explorer.panels.gradients.frame import GradientsFrame
-from nbcnnviz.explorer.panels.gradients.words import layer_words
+from nbcnnviz.inside.figures.gradients.frame import GradientsFrame
+from nbcnnviz.inside.figures.gradients.words import layer_words
 from nbcnnviz.inside.statistics import HEALTHY, Histogram
 from nbcnnviz.render.plots import BLUE, GREEN, PURPLE, Plot, Ruler, plots_image, short, stacked
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nbcnnviz.core.samples import samples
-from nbcnnviz.explorer.panels.gradients.frame import GradientsFrame
-from nbcnnviz.explorer.widgets.layout import lines
+from nbcnnviz.inside.figures.gradients.frame import GradientsFrame
 from nbcnnviz.render.plots import short
 
 
@@ -30,8 +29,8 @@ def layer_words(frame: GradientsFrame, column: int) -> str:
     return f"{column + 1} of {len(found.layers)}, {layer}{kind}: {', '.join(numbers)}"
 
 
-def about(frame: GradientsFrame) -> str:
-    """What the charts are of, and what is amiss."""
+def about(frame: GradientsFrame) -> list[str]:
+    """What the charts are of, and what is amiss, a sentence each."""
     said = [
         f"Every layer in the order of the forward pass, for the gradient of {frame.words}. Click a column to select it."
     ]
@@ -52,7 +51,7 @@ def about(frame: GradientsFrame) -> str:
         named = ", ".join(f"{count:,} in {name}" for name, count in worst[:3])
         more = f", and in {len(worst) - 3} more" if len(worst) > 3 else ""
         said.append(f"NaN or infinite, a red cross: {named}{more}.")
-    return lines(said)
+    return said
 
 
 def dead_words(frame: GradientsFrame) -> str:

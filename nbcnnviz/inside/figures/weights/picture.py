@@ -6,8 +6,8 @@ import math
 
 from PIL import Image, ImageDraw
 
-from nbcnnviz.explorer.panels.weights.frame import WeightsFrame
-from nbcnnviz.explorer.panels.weights.views import (
+from nbcnnviz.inside.figures.weights.frame import WeightsFrame
+from nbcnnviz.inside.figures.weights.views import (
     View,
     Views,
     colour_bytes,

@@ -16,11 +16,7 @@ from nbcnnviz.core.errors import GradientError, MethodNotApplicableError, Nbcnnv
 from nbcnnviz.core.samples import samples
 from nbcnnviz.core.targets import Target, in_python, one_class, same_target
 from nbcnnviz.core.trace import EVERYTHING, Trace
-from nbcnnviz.explorer.panels.gradients.frame import GradientsFrame, Size
-from nbcnnviz.explorer.panels.gradients.plots import depth_plots, picture, spread_plots
-from nbcnnviz.explorer.panels.gradients.words import about, dead_words, layer_words, summary
 from nbcnnviz.explorer.panels.panel import Panel
-from nbcnnviz.explorer.panels.saving import FORMATS, write
 from nbcnnviz.explorer.widgets.charts import ColumnChart
 from nbcnnviz.explorer.widgets.layout import (
     Updating,
@@ -29,6 +25,7 @@ from nbcnnviz.explorer.widgets.layout import (
     grid,
     hint,
     labelled,
+    lines,
     panel,
     reveal,
     row,
@@ -36,6 +33,10 @@ from nbcnnviz.explorer.widgets.layout import (
     toggles,
 )
 from nbcnnviz.inside.dead import DeadFilters
+from nbcnnviz.inside.figures.files import FORMATS, write
+from nbcnnviz.inside.figures.gradients.frame import GradientsFrame, Size
+from nbcnnviz.inside.figures.gradients.plots import depth_plots, picture, spread_plots
+from nbcnnviz.inside.figures.gradients.words import about, dead_words, layer_words, summary
 from nbcnnviz.inside.statistics import Depth, Histogram, depth, histograms
 from nbcnnviz.session import Snapshot
 from nbcnnviz.session.tracing import weights_state
@@ -282,7 +283,7 @@ class GradientsPanel(Panel):
     def _draw(self, frame: GradientsFrame) -> None:
         reveal(self._of_box, frame.of_filter is not None)
         self._of.value = "filter" if frame.of_filter else "class"
-        self._about.value = about(frame)
+        self._about.value = lines(about(frame))
         for chart, plot in zip(self._depths, depth_plots(frame), strict=True):
             chart.show(plot)
         chosen = "The layer selected has no column." if frame.at is None else layer_words(frame, frame.at)
@@ -326,16 +327,16 @@ class GradientsPanel(Panel):
     def code(self, image: str) -> list[str]:
         """The calls of `nbcnnviz.inside` that make the numbers again."""
         frame = self.result
-        lines = ["from nbcnnviz.inside import DeadFilters, depth, histograms", f"trace = net.trace({image})"]
+        code = ["from nbcnnviz.inside import DeadFilters, depth, histograms", f"trace = net.trace({image})"]
         if frame is None:
-            return lines
+            return code
         more, target = in_python(frame.target)
-        lines += [*more, f"norms = depth(trace, {target}, learning_rate={frame.depth.learning_rate!r})"]
+        code += [*more, f"norms = depth(trace, {target}, learning_rate={frame.depth.learning_rate!r})"]
         if "gradients" in frame.histograms:
-            lines.append(f"spread = histograms(trace, {frame.layer!r}, {target})")
+            code.append(f"spread = histograms(trace, {frame.layer!r}, {target})")
         elif frame.histograms:
-            lines.append(f"spread = histograms(trace, {frame.layer!r}, gradients={{}})  # there are none")
-        return [*lines, "dead = DeadFilters()", "dead.add(trace)  # and the other pictures' traces"]
+            code.append(f"spread = histograms(trace, {frame.layer!r}, gradients={{}})  # there are none")
+        return [*code, "dead = DeadFilters()", "dead.add(trace)  # and the other pictures' traces"]
 
 
 def _line(what: str, said: str) -> str:

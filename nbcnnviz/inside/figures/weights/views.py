@@ -9,18 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nbcnnviz.explorer.front import Tile
-from nbcnnviz.explorer.panels.weights.frame import (
+from nbcnnviz.inside.figures.weights.frame import (
     WeightsFrame,
     as_numpy,
     broken_in,
     matrix_strides,
     symmetric,
 )
-from nbcnnviz.explorer.panels.weights.words import called, rise
+from nbcnnviz.inside.figures.weights.words import called, rise
 from nbcnnviz.render import Scale, to_bytes
 from nbcnnviz.render.plots import BLUE, PURPLE, Plot, Ruler, short
-from nbcnnviz.render.tiles import mosaic, strongest
+from nbcnnviz.render.tiles import Tile, mosaic, strongest
 
 _RGB = ("red", "green", "blue")
 

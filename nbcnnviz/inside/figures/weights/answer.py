@@ -12,7 +12,7 @@ from torch import Tensor
 from nbcnnviz.core.errors import GradientError, StaleTraceError
 from nbcnnviz.core.targets import ClassScore, Target, same_target
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.explorer.panels.weights.frame import (
+from nbcnnviz.inside.figures.weights.frame import (
     COLUMNS,
     WeightsFrame,
     broken_in,

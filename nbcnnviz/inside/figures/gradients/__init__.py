@@ -1,0 +1,1 @@
+"""The norms of every layer, the histograms of one, and the dead filters."""
