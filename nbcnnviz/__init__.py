@@ -166,8 +166,12 @@ def __getattr__(name: str) -> object:
         from nbcnnviz import explorer
 
         return getattr(explorer, name)
-    if name in ("metrics", "teaching"):
-        return importlib.import_module(f"nbcnnviz.{name}")
+    if name == "teaching":
+        teaching = importlib.import_module("nbcnnviz.teaching")
+        teaching.Work.screen = _form
+        return teaching
+    if name == "metrics":
+        return importlib.import_module("nbcnnviz.metrics")
     raise AttributeError(f"module 'nbcnnviz' has no attribute {name!r}")
 
 
@@ -176,6 +180,13 @@ def _screen(watch: Watch) -> object:
     from nbcnnviz.explorer.watching import WatchPanel
 
     return WatchPanel(watch)
+
+
+def _form(work: object) -> object:
+    """The widget that shows what a notebook asks for."""
+    from nbcnnviz.explorer.handing_in import HandInForm
+
+    return HandInForm(work)  # type: ignore[arg-type]
 
 
 Watch.screen = _screen

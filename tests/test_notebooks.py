@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import io
 import re
@@ -90,6 +91,20 @@ def test_a_notebook_runs_and_each_exercise_fails_on_the_stub_and_passes_on_the_s
 
 def _said(cell: nbformat.NotebookNode) -> str:
     return "".join(output["data"]["text/plain"] for output in cell.outputs if "data" in output)
+
+
+@every_notebook
+def test_what_is_handed_in_is_every_exercise_and_every_question(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    [call] = ast.parse(notebook.cells[-1].source).body
+    assert ast.unparse(call.value.func) == "teaching.hand_in"
+    given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.value.keywords}
+    code = "\n".join(cell.source for cell in exercises(notebook))
+    assert given["exercises"] == re.findall(r'teaching\.check\("([^"]+)"', code)
+    [asked] = [cell.source for cell in notebook.cells if "### Questions" in cell.source]
+    questions = re.findall(r"^\d+\. ", asked.partition("<details>")[0], re.M)
+    assert given["answers"] == [""] * len(questions), "one field for each question, empty"
+    assert notebook.cells[0].source.startswith(f"# {call.value.args[0].value[3:]}\n")
 
 
 @every_notebook

@@ -2,6 +2,7 @@
 // threshold and the value under the cursor are worked out here, without a message.
 import type { RenderProps } from "@anywidget/types";
 import { classes } from "./classes";
+import { files } from "./files";
 import { intake } from "./intake";
 import { layers } from "./layers";
 import { maps } from "./maps";
@@ -12,7 +13,7 @@ import { status } from "./status";
 import { tiles } from "./tiles";
 import { toolbar } from "./toolbar";
 
-const KINDS = { maps, status, tiles, pictures, tools: toolbar, layers, intake, marking, classes };
+const KINDS = { maps, status, tiles, pictures, tools: toolbar, layers, intake, marking, classes, files };
 
 async function render({ model, el }: RenderProps<Front>) {
   const gone = new AbortController();

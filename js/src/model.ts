@@ -3,7 +3,17 @@ import type { AnyModel } from "@anywidget/types";
 
 /** What every widget has: which view it gets, and what screen readers call it. */
 export interface Front {
-  kind: "maps" | "status" | "tiles" | "pictures" | "tools" | "layers" | "intake" | "marking" | "classes";
+  kind:
+    | "maps"
+    | "status"
+    | "tiles"
+    | "pictures"
+    | "tools"
+    | "layers"
+    | "intake"
+    | "marking"
+    | "classes"
+    | "files";
   label: string;
 }
 
@@ -200,6 +210,12 @@ export interface Classes extends Front {
   topped: boolean;
   /** In words, why there are no rows. */
   note: string;
+}
+
+/** front/files.py */
+export interface Files extends Front {
+  text: string;
+  error: string;
 }
 
 export interface ClassRow {

@@ -156,13 +156,17 @@ AT_REST = """async () => {
 
 
 class Sheet:
-    """A notebook open in the browser, and what a user can do to the explorer in it."""
+    """A notebook open in the browser, and what a user can do to the explorer in it.
+
+    The notebook is made of ``cells``, or is a file of the server's folder, by its name.
+    """
 
     def __init__(
         self,
         browser: Browser,
         lab: Lab,
         *cells: str,
+        notebook: str = "",
         kernel: str = "python3",
         width: int = 1600,
         height: int = 1000,
@@ -181,7 +185,7 @@ class Sheet:
         )
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("websocket", lambda socket: socket.on("framesent", self._count))
-        self.page.goto(f"{lab.url}/lab/tree/{lab.notebook(*cells, kernel=kernel)}?reset")
+        self.page.goto(f"{lab.url}/lab/tree/{notebook or lab.notebook(*cells, kernel=kernel)}?reset")
         idle = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
         self.page.wait_for_selector(idle, state="attached", timeout=120_000)  # a narrow toolbar hides it
         self.page.wait_for_function(READY)  # an idle kernel is ready for widgets a little later

@@ -6,6 +6,7 @@ coloured, scaled, laid over, zoomed or read off is worked out in the browser, wi
 
 from nbcnnviz.explorer.front.canvas import CanvasHost, ring
 from nbcnnviz.explorer.front.classes import ClassList
+from nbcnnviz.explorer.front.files import FileLine
 from nbcnnviz.explorer.front.intake import WHOLE, Intake
 from nbcnnviz.explorer.front.layers import LayerMap
 from nbcnnviz.explorer.front.maps import MapFrame
@@ -20,6 +21,7 @@ from nbcnnviz.explorer.front.tools import Tools
 __all__ = [
     "WHOLE",
     "ClassList",
+    "FileLine",
     "Intake",
     "LayerMap",
     "MapFrame",
