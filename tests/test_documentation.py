@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import re
@@ -11,15 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import nbcnnviz as nv
 from nbcnnviz.core import errors
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
-PAGES = [*sorted(NOTEBOOKS.glob("*.md")), ROOT / "README.md", ROOT / "binder" / "README.md", ROOT / "CONTRIBUTING.md"]
+PAGES = [
+    *sorted(NOTEBOOKS.glob("*.md")),
+    *sorted(ROOT.glob("*.md")),
+    ROOT / "binder" / "README.md",
+]
 ELSEWHERE = {"networks.md", "CONTRIBUTING.md"}
-"""networks.md needs files that tests/zoo makes, and runs there; CONTRIBUTING.md shows code that the package has already."""
+"""networks.md needs files that tests/zoo makes, and runs there; CONTRIBUTING.md shows a method that there is, see below."""
 
 OFFLINE = """
 import socket, sys
@@ -51,11 +57,52 @@ def test_every_sample_of_code_runs(page: Path, tmp_path: Path, monkeypatch: pyte
         exec(compile(sample, page.name, "exec"), names)
 
 
+def test_the_method_shown_to_contributors_is_one_and_gives_the_packages_map(
+    bundled: nv.Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [sample] = samples(ROOT / "CONTRIBUTING.md")
+    method_module = importlib.import_module("nbcnnviz.attribution.method")
+    monkeypatch.setattr(
+        method_module, "_METHODS", dict(method_module._METHODS)
+    )  # what is entered here ends with the test
+    names = {**vars(nv.attribution), **vars(method_module), "Attribution": nv.Attribution, "Trace": nv.Trace}
+    exec(
+        compile(sample.replace("def hires_cam", "def shown"), "CONTRIBUTING.md", "exec"), {**names, "Target": nv.Target}
+    )
+    trace = bundled.trace("chelsea")
+    found, expected = (nv.attribute(trace, method=name, layer="blocks.4") for name in ("shown", "hires_cam"))
+    torch.testing.assert_close(found.values, expected.values)
+
+
+def outside_code(page: Path) -> str:
+    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub and the documentation give a page's headings."""
+    titles = re.findall(r"^#+ (.+)$", outside_code(page), re.M)
+    plain = (re.sub(r"[^\w\- ]", "", re.sub(r"\]\([^)]*\)", "", title)) for title in titles)
+    return {title.strip().lower().replace(" ", "-") for title in plain}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_every_link_and_picture_is_there(page: Path) -> None:
-    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
-        assert target.startswith("http") or (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", outside_code(page)):
+        if target.startswith("http"):
+            continue
+        there = page.parent / target if target else page
+        assert there.exists(), target
+        if anchor and there.suffix == ".md":
+            assert anchor in anchors(there), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_every_command_of_make_is_a_target(page: Path) -> None:
+    targets = {*re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)}
+    assert "demo" in targets
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"(?:^|`)make ([a-z][a-z-]*)", text, re.M)
+    assert {*named} <= targets
 
 
 def test_every_error_has_an_entry() -> None:
