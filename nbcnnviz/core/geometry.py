@@ -8,6 +8,7 @@ picture the input's rows and columns lie; noise tells by which filter they were 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -177,3 +178,19 @@ def _noise(size: Size, scaled: Size, seed: int) -> np.ndarray:
 def _matrix(length: int, fit: _Fit, resampling: Image.Resampling) -> Tensor:
     """What an axis of this length is multiplied with, (count, length): how the unit matrix is resampled."""
     return torch.from_numpy(fit(np.eye(length, dtype=np.float32), resampling))
+
+
+def taken_part(preprocess: Callable[[Image.Image], Tensor], unprocess: Unprocess, size: Size) -> list[float]:
+    """The part that a preprocess takes of pictures of a size (height, width): left, top, right and bottom as shares.
+
+    Empty where that is not known.
+    """
+    with suppress(Exception):  # a preprocess of the user's own may raise whatever it likes of grey pictures
+        found = find_geometry(preprocess, unprocess, size)
+        lengths = len(found.rows), len(found.columns)
+        (top, left), (bottom, right) = (
+            [at / whole for at, whole in zip(places, found.scaled, strict=True)]
+            for places in (found.corner, [c + n for c, n in zip(found.corner, lengths, strict=True)])
+        )
+        return [max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)]
+    return []

@@ -11,14 +11,12 @@ import ipywidgets as w
 
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.options import Option, in_force
+from nbcnnviz.core.targets import ClassScore
 from nbcnnviz.explorer.front import parts_of, receive_while_busy
-from nbcnnviz.explorer.labels import class_label, class_labels
 from nbcnnviz.explorer.widgets.layout import Updating, grid, set_traits
+from nbcnnviz.synthesis.specification import SELECTED
 
 Changed = Callable[[str, Any], None]
-
-SELECTED = "picture"
-"""What a control for a picture says of the one that is selected."""
 
 
 class OptionControls:
@@ -117,6 +115,12 @@ class OptionControls:
             self._changed(name, _read(self._options[name], value, self._labels))
 
 
+def class_labels(network: Network) -> dict[str, int]:
+    """Every class as a field shows it, with its index since names may be shared, in the order of the alphabet."""
+    labels = {ClassScore(i).describe(network): i for i in range(len(network.classes))}
+    return dict(sorted(labels.items(), key=lambda item: item[0].lower()))
+
+
 def _control(option: Option, label_width: int | None) -> w.Widget | None:
     """A control for an option; None if it is of a kind that is set in Python."""
     label = option.label or option.name.replace("_", " ").capitalize()
@@ -179,7 +183,7 @@ def _written(option: Option, value: Any, network: Network | None) -> Any:
     """What a control says where an option has a value."""
     if option.kind == "class":
         known = network is not None and isinstance(value, int) and 0 <= value < len(network.classes)
-        return class_label(network, value) if known else "" if value is None else str(value)  # type: ignore[arg-type]
+        return ClassScore(value).describe(network) if known else "" if value is None else str(value)  # type: ignore[arg-type]
     if option.kind == "size":
         return "" if value is None else " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     return value

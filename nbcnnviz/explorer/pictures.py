@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import traitlets as t
 from PIL import Image
 
-from nbcnnviz.core.geometry import find_geometry
-from nbcnnviz.core.network import Network
+from nbcnnviz.core.geometry import taken_part
 from nbcnnviz.core.samples import samples
 from nbcnnviz.explorer.front import WHOLE, Intake
 from nbcnnviz.explorer.panels import Act
@@ -85,23 +83,10 @@ class Pictures:
     def _measure(self) -> None:
         """Show which part of what is cropped the network takes."""
         s = self._selection.snapshot
-        self.widget.taken = taken_part(s.network, (s.picture.height, s.picture.width))
+        self.widget.taken = taken_part(s.network.preprocess, s.network.unprocess, (s.picture.height, s.picture.width))
 
     def _crop(self, box: Any) -> None:
         self._selection.crop = tuple(box) if isinstance(box, (list, tuple)) else box
-
-
-def taken_part(network: Network, size: tuple[int, int]) -> list[float]:
-    """The part that a network takes of pictures (height, width): left, top, right, bottom as shares; [] if not known."""
-    with suppress(Exception):  # a preprocess of the user's own may raise whatever it likes of grey pictures
-        found = find_geometry(network.preprocess, network.unprocess, size)
-        lengths = len(found.rows), len(found.columns)
-        (top, left), (bottom, right) = (
-            [at / whole for at, whole in zip(places, found.scaled, strict=True)]
-            for places in (found.corner, [c + n for c, n in zip(found.corner, lengths, strict=True)])
-        )
-        return [max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)]
-    return []
 
 
 def _file(message: dict[str, Any], name: str) -> io.BytesIO:

@@ -15,7 +15,7 @@ from nbcnnviz.core.outline import activity
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import LayerMap
 from nbcnnviz.explorer.panels import Act, PredictionsPanel
-from nbcnnviz.explorer.panels.predictions import explained
+from nbcnnviz.inside.predictions import explained
 from nbcnnviz.session import Selection, Snapshot, View
 
 _UNUSED = "not used by this method"

@@ -1,4 +1,4 @@
-"""Small maps side by side, and large ones reduced."""
+"""Small maps side by side, as a picture too, and large ones reduced."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from nbcnnviz.render.plots import RED
+
+_GAP = 8
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,42 @@ class Tile:
     broken: int = 0  # values that are NaN or infinite: the tile is marked
     note: str = ""  # a sentence in place of the picture
     badge: str = ""  # a number in its corner
+
+
+def tiles_image(
+    pixels: NDArray[np.uint8], tiles: Sequence[Tile], *, width: int, columns: int, text: int = 10
+) -> Image.Image:
+    """Tiles as one picture, each over its label; one with broken values has its corner marked.
+
+    Parameters
+    ----------
+    pixels
+        (n, h, w, 3) uint8.
+    tiles
+        What each stands for.
+    width
+        Of a tile in the picture, in pixels.
+    columns
+        How many there are in a row, at most.
+    text
+        How high the labels are, in pixels.
+    """
+    size = width, max(1, round(width * pixels.shape[1] / pixels.shape[2]))
+    columns = max(1, min(len(tiles), columns))
+    below = 2 * text if any(tile.label or tile.badge for tile in tiles) else _GAP
+    step = width + _GAP, size[1] + below
+    rows = max(1, math.ceil(len(tiles) / columns))
+    sheet = Image.new("RGB", (columns * step[0] + _GAP, rows * step[1] + _GAP), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(text)
+    how = Image.Resampling.NEAREST if pixels.shape[2] <= width else Image.Resampling.BOX
+    for at, (tile, shown) in enumerate(zip(tiles, pixels, strict=True)):
+        x, y = _GAP + at % columns * step[0], _GAP + at // columns * step[1]
+        sheet.paste(Image.fromarray(shown).resize(size, how), (x, y))
+        pen.text((x + width / 2, y + size[1] + 2), f"{tile.label} {tile.badge}".strip(), "black", font, anchor="ma")
+        if tile.broken:
+            right, corner = x + width - 1, width // 5
+            pen.polygon(((right - corner, y), (right, y), (right, y + corner)), fill=RED)
+    return sheet
 
 
 def mosaic_shape(shape: Sequence[int]) -> tuple[int, int, int]:

@@ -1,7 +1,9 @@
-"""A run as a film, or as an array."""
+"""A run as a film, as an array, as whatever the ending of a file's name says."""
 
 from __future__ import annotations
 
+import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from os import PathLike
@@ -12,6 +14,13 @@ from PIL import Image
 
 from nbcnnviz.core.errors import ExportError
 from nbcnnviz.synthesis.frame import Frame
+from nbcnnviz.synthesis.frame_buffer import FrameBuffer
+
+LONGEST = 150
+"""Frames of a film of a whole run; of a longer one every second or third ... is taken."""
+
+FILMS = ("gif", "webp", "mp4")
+PICTURES = ("png", "jpg", "jpeg", "bmp", "tif", "tiff")
 
 
 def to_array(frames: Iterable[Frame], every: int = 1) -> np.ndarray:
@@ -56,6 +65,55 @@ def save_film(frames: Iterable[Frame], path: str | PathLike[str], *, fps: float 
         return
     first, *others = (Image.fromarray(picture) for picture in film)
     first.save(path, save_all=True, append_images=others, duration=round(1000 / fps), loop=0, quality=90)
+
+
+def write_run(path: Path, run: FrameBuffer, at: int, code: str) -> None:
+    """Write a run by the ending of the name: a picture of the frame ``at``, a film, an array, or code."""
+    ending = path.suffix.lower().removeprefix(".")
+    try:
+        if ending in PICTURES:
+            run[at].save(path)
+        elif ending in FILMS:
+            save_film(run, path, every=-(-len(run) // LONGEST))
+        elif ending == "npz":
+            _write_arrays(path, run, code)
+        elif ending == "py":
+            path.write_text(code + "\n", encoding="utf-8")
+        else:
+            raise ExportError(
+                f"A run is saved as a picture (png, jpg ...), a film ({', '.join(FILMS)}), an array (npz) or code (py), "
+                f"not as {path.suffix or 'a name without an ending'!r}."
+            )
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _write_arrays(path: Path, run: FrameBuffer, code: str) -> None:
+    """``frames`` (T, H, W, 3) uint8, with ``steps``, ``scores`` (T, N), ``gradient_norms`` and the ``code``."""
+    scores: list[tuple[float, ...]] = []
+    gradients: list[float] = []
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with archive.open("frames.npy", "w", force_zip64=True) as file:  # one after the other: they are many
+            for frame in run:
+                picture = frame.array
+                if not scores:
+                    header = {"descr": "|u1", "fortran_order": False, "shape": (len(run), *picture.shape)}
+                    np.lib.format.write_array_header_1_0(file, header)
+                file.write(np.ascontiguousarray(picture).tobytes())
+                scores.append(frame.scores)
+                gradients.append(frame.gradient_norm)
+        numbers = {"steps": run.steps, "scores": scores, "gradient_norms": gradients, "code": code}
+        for name, values in numbers.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, np.asanyarray(values), allow_pickle=False)
+
+
+def file_content(name: str, run: FrameBuffer, at: int, code: str) -> bytes:
+    """What a file of this name holds."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        write_run(path, run, at, code)
+        return path.read_bytes()
 
 
 def _some(frames: Iterable[Frame], every: int) -> Iterator[Frame]:

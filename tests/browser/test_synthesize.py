@@ -75,7 +75,7 @@ def pixels(sheet, at: int = 0) -> np.ndarray:
 
 
 def kept(sheet, at: int) -> np.ndarray:
-    return np.array(sheet.kernel(f"panel.run.reel[{at}].array.tolist()"), np.int16)
+    return np.array(sheet.kernel(f"panel.run.buffer[{at}].array.tolist()"), np.int16)
 
 
 def end(sheet) -> None:
@@ -153,7 +153,7 @@ def test_an_earlier_frame_is_looked_at_and_gone_on_from(sheet):
     sheet.at_rest()
     assert np.abs(pixels(sheet) - kept(sheet, 7)).mean() < 12
     run_to_end(sheet, "Go on from here")
-    assert sheet.kernel("panel.run.reel.steps") == list(range(20))
+    assert sheet.kernel("panel.run.buffer.steps") == list(range(20))
 
 
 def test_the_lower_chart_is_turned_over(sheet):

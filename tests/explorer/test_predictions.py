@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 import nbcnnviz as nv
-from nbcnnviz.explorer.panels.predictions import PredictionsPanel, explained, matching, percent
+from nbcnnviz.explorer.panels.predictions import PredictionsPanel
+from nbcnnviz.inside.predictions import explained, matching, percent
 
 
 class Fixed(nn.Module):

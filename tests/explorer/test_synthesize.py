@@ -26,16 +26,17 @@ from nbcnnviz import synthesis as s
 from nbcnnviz.core.errors import ExportError
 from nbcnnviz.explorer.front import parts_of
 from nbcnnviz.explorer.front.base import encoded
-from nbcnnviz.explorer.labels import class_labels
+from nbcnnviz.explorer.options import class_labels
 from nbcnnviz.explorer.panels.synthesize import SynthesizePanel
 from nbcnnviz.explorer.panels.synthesize.curves import Curves
-from nbcnnviz.explorer.panels.synthesize.question import Subject, numbers
-from nbcnnviz.explorer.panels.synthesize.run import POINTS, RunRecord
 from nbcnnviz.explorer.panels.synthesize.screen import STAYING
+from nbcnnviz.explorer.panels.synthesize.setup import subject_of
 from nbcnnviz.session import Selection, Session
 from nbcnnviz.session.pace import SLACK, Pace
 from nbcnnviz.synthesis.controls import CONTROLS
 from nbcnnviz.synthesis.recipe import _RECIPES
+from nbcnnviz.synthesis.record import POINTS, RunRecord
+from nbcnnviz.synthesis.subject import numbers
 from tests import toys
 from tests.explorer.conftest import PATIENCE
 from tests.untouched import photograph
@@ -480,7 +481,7 @@ def test_every_frame_can_be_looked_at_and_the_run_goes_on_where_it_was(made: Ben
     made.panel.wait(PATIENCE)
     assert made.pictures.caption.startswith("Step 1:")
     assert "this is step 1" in made.status.status
-    assert made.shows(made.panel.run.reel[1].image)
+    assert made.shows(made.panel.run.buffer[1].image)
     made.panel.step()
     assert made.end().step == last.step + 1
     assert made.pictures.caption.startswith("Step 5:")
@@ -498,8 +499,8 @@ def test_a_run_goes_on_from_an_earlier_frame_with_the_settings_of_now(made: Benc
     made.click("from_here")
     frame = made.end()
     run = made.panel.run
-    assert run.reel.steps == [0, 1, 2, 3, 4, 5, 6, 7]
-    assert run.record.steps == run.reel.steps
+    assert run.buffer.steps == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert run.record.steps == run.buffer.steps
     assert run.newest.step == 7
     assert frame.provenance.subject == "nv.ClassScore(4)"
     assert made.pictures.caption.startswith("Step 7: class crane (4)")
@@ -547,7 +548,7 @@ def test_a_gallery_is_not_gone_on_with_as_one_picture(made: Bench) -> None:
     made.several.value = ""
     made.panel.restart()
     assert "shows 3 pictures, and 1 is asked for" in made.status.error
-    assert len(made.panel.run.reel) == 3
+    assert len(made.panel.run.buffer) == 3
 
 
 def test_what_fails_at_once_leaves_the_frames_before(made: Bench) -> None:
@@ -557,7 +558,7 @@ def test_what_fails_at_once_leaves_the_frames_before(made: Bench) -> None:
     made.panel.restart()
     made.panel.wait(PATIENCE)
     assert "no class 'wolf'" in made.status.error
-    assert made.panel.run.reel.steps == [0, 1, 2, 3, 4]
+    assert made.panel.run.buffer.steps == [0, 1, 2, 3, 4]
     made.to.value = ""
     made.panel.restart()
     assert made.end()
@@ -732,7 +733,7 @@ def test_the_run_is_offered_as_picture_film_array_and_code(made: Bench, toy: nv.
     made.frames.value = 2
     made.panel.wait(PATIENCE)
     _, content = downloaded(made, "png")
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), made.panel.run.reel[2].array)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), made.panel.run.buffer[2].array)
     for film in ("gif", "webp"):
         assert Image.open(io.BytesIO(downloaded(made, film)[1])).n_frames == 5
     arrays = np.load(io.BytesIO(downloaded(made, "npz")[1]))
@@ -947,11 +948,11 @@ def test_twenty_runs_of_one_panel_leave_no_thread_or_tensor(made: Bench) -> None
 
 def test_the_subject_is_the_selection_of_now(toy: nv.Network) -> None:
     selection = Selection(toy, "coffee")
-    assert Subject.of(selection.snapshot).natural == "class"
+    assert subject_of(selection.snapshot).natural == "class"
     selection.filter = 2
-    assert Subject.of(selection.snapshot).natural == "filter"
+    assert subject_of(selection.snapshot).natural == "filter"
     selection.unit = (0, 0)
-    assert Subject.of(selection.snapshot).natural == "unit"
+    assert subject_of(selection.snapshot).natural == "unit"
 
 
 def test_a_wrong_number_is_told_until_a_right_one_comes(made: Bench) -> None:

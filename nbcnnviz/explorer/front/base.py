@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import anywidget
 import traitlets as t
 from PIL import Image
 
-from nbcnnviz.render import COLOURS, SEQUENTIAL, lookup_table
+from nbcnnviz.render import COLOURS, SEQUENTIAL, default_for, lookup_table
 
 _STATIC = Path(__file__).parents[2] / "static"
 
@@ -75,6 +75,15 @@ class Coloured(t.HasTraits):
     colour_names = t.List(list(COLOURS)).tag(sync=True)
     colour_tables = t.Bytes(b"".join(lookup_table(name).tobytes() for name in COLOURS)).tag(sync=True)
     colours = t.Unicode(SEQUENTIAL).tag(sync=True)
+
+    _signed: bool | None = None
+    _by_sign: Mapping[bool | None, str] = {}
+
+    def colours_for(self, signed: bool) -> str:
+        """The colour map for maps of this sign: the default, or what the reader chose for such maps."""
+        self._by_sign = {**self._by_sign, self._signed: self.colours}
+        self._signed = signed
+        return self._by_sign.get(signed, default_for(signed))
 
 
 def encoded(picture: Image.Image, quality: int = 92) -> bytes:

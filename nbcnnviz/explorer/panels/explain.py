@@ -22,7 +22,7 @@ from nbcnnviz.explorer.panels.panel import Panel
 from nbcnnviz.inside.figures.files import FORMATS, write
 from nbcnnviz.inside.places import Places
 from nbcnnviz.metrics import rank_correlation
-from nbcnnviz.render import Scale, default_for, flat, overlay
+from nbcnnviz.render import Scale, flat, overlay
 from nbcnnviz.session import Explanation, Snapshot
 from nbcnnviz.session.code import explanation_code
 
@@ -119,8 +119,6 @@ class ExplainPanel(Explanation, Panel):
         self._places = Places()
         self._asked: Any = None
         self.pinned: Pinned | None = None
-        self._signed: bool | None = None
-        self._colours: dict[bool | None, str] = {}
 
     def answer(self, snapshot: Snapshot, trace: Trace) -> Iterator[Attribution | Compared]:
         """The map of the target, once or better and better; and the last one compared with what is pinned."""
@@ -159,10 +157,8 @@ class ExplainPanel(Explanation, Panel):
     def _show_map(self, result: Attribution) -> None:
         map_ = flat(result.values)[0]
         scale = Scale.to_show(map_)
-        self._colours[self._signed] = self.widget.colours
-        self._signed = scale.signed
         picture = in_colour(result) if result.view == "picture" else None
-        self.widget.show_map(map_, scale, self._colours.get(scale.signed, default_for(scale.signed)), picture)
+        self.widget.show_map(map_, scale, self.widget.colours_for(scale.signed), picture)
         self.widget.caption = self._caption(result) + _remark(map_, scale)
         if scale.high > 0:
             self._mark_strongest(map_, *result.trace.size)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from os import PathLike
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets as w
 import numpy as np
-from PIL import Image
 
-from nbcnnviz.core.errors import GradientError, MethodNotApplicableError, NbcnnvizError, StaleTraceError
+from nbcnnviz.core.errors import MethodNotApplicableError
 from nbcnnviz.core.samples import samples
-from nbcnnviz.core.targets import Target, in_python, one_class, same_target
-from nbcnnviz.core.trace import EVERYTHING, Trace
+from nbcnnviz.core.targets import one_class
+from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.panels.panel import Panel
 from nbcnnviz.explorer.widgets.charts import ColumnChart
 from nbcnnviz.explorer.widgets.layout import (
@@ -32,30 +30,18 @@ from nbcnnviz.explorer.widgets.layout import (
     select,
     toggles,
 )
-from nbcnnviz.inside.dead import DeadFilters
-from nbcnnviz.inside.figures.files import FORMATS, write
+from nbcnnviz.inside.figures.files import FORMATS, Figure
 from nbcnnviz.inside.figures.gradients.frame import GradientsFrame, Size
+from nbcnnviz.inside.figures.gradients.known import DeadOverPictures, Known
 from nbcnnviz.inside.figures.gradients.plots import depth_plots, picture, spread_plots
 from nbcnnviz.inside.figures.gradients.words import about, dead_words, layer_words, summary
-from nbcnnviz.inside.statistics import Depth, Histogram, depth, histograms
 from nbcnnviz.session import Snapshot
-from nbcnnviz.session.tracing import weights_state
 
 _NORMS = {
     "RMS": "Over the root of the number of values, the root mean square: layers of all sizes compare",
     "L2 norm": "The L2 norm of all values together",
 }
 _MOST_LISTED = 2000
-
-
-@dataclass(eq=False)
-class _Known:
-    """What need not be computed again for a trace and a target."""
-
-    trace: Trace
-    target: Target
-    depth: Depth
-    histograms: dict[str, Mapping[str, Histogram]]
 
 
 class GradientsPanel(Panel):
@@ -71,19 +57,18 @@ class GradientsPanel(Panel):
     title = "Gradients"
     formats = FORMATS
     widget: w.VBox
+    result: GradientsFrame | None = None
 
     def __init__(self, *links: Any) -> None:
         super().__init__(*links)
-        self.result: GradientsFrame | None = None
-        self._known: _Known | None = None
         self._learning_rate = 1e-2
         self._size: Size = "RMS"
         self._log_counts = True
         self._of_filter = False
         self._counts_asked = self._counts_made = 0  # of the dead filters over all samples
         self._begun = False
-        self._dead = DeadFilters()
-        self._counted: tuple[Any, set[int]] | None = None  # of which network and weights, and which pictures
+        self._known = Known()
+        self._dead = DeadOverPictures()
         self._updating = Updating()
         self._build()
 
@@ -169,15 +154,7 @@ class GradientsPanel(Panel):
     def _column_chosen(self, column: int) -> None:
         frame = self.result
         if frame is not None and column < len(frame.depth.layers):
-            self._go_to(frame.depth.layers[column])
-
-    def _go_to(self, layer: str, filter_: int | None = None) -> None:
-        def go() -> None:
-            self.selection.layer = layer
-            if filter_ is not None:
-                self.selection.filter = filter_
-
-        self.attempt(go)
+            self.attempt(lambda: self.go_to(frame.depth.layers[column]))
 
     def _count_samples(self) -> None:
         self._counts_asked += 1
@@ -185,12 +162,13 @@ class GradientsPanel(Panel):
 
     def _dead_layer_chosen(self, change: Any) -> None:
         if not self._updating and change.new is not None:
-            self._go_to(change.new)
+            self.attempt(lambda: self.go_to(change.new))
 
     def _dead_filter_chosen(self, change: Any) -> None:
         frame = self.result
-        if not self._updating and change.new is not None and frame is not None and frame.layer is not None:
-            self._go_to(frame.layer, change.new)
+        layer = None if frame is None else frame.layer
+        if not self._updating and change.new is not None and layer is not None:
+            self.attempt(lambda: self.go_to(layer, change.new))
 
     def settings(self) -> int:
         """How often a count over all samples was asked for."""
@@ -201,70 +179,41 @@ class GradientsPanel(Panel):
     def answer(self, snapshot: Snapshot, trace: Trace) -> Generator[GradientsFrame, None, None]:
         """The norms, one backward pass for all; the histograms of the layer; and the dead filters, over samples if asked."""
         self._begun = True
-        self._count(trace)
+        self._dead.add(trace)
         of_filter = None if snapshot.filter is None else self._of_filter
         target = one_class(snapshot.target if of_filter else snapshot.class_, trace)
-        known = self._learn(trace, target, snapshot.layer)
+        depth, histograms = self._known.of(trace, target, snapshot.layer)
         frame = GradientsFrame(
             snapshot.network,
-            known.depth.at_rate(self._learning_rate),
+            depth.at_rate(self._learning_rate),
             target,
             target.describe(trace.network),
             snapshot.layer,
-            None if snapshot.layer is None else known.depth.column(trace, snapshot.layer),
-            known.histograms.get(snapshot.layer or "", {}),
+            None if snapshot.layer is None else depth.column(trace, snapshot.layer),
+            histograms,
             self._size,
             self._log_counts,
             self._dead.counted,
             of_filter,
         )
-        del known
         over_samples, self._counts_made = snapshot.settings > self._counts_made, snapshot.settings
         yield frame
         names = samples() if over_samples else ()
         for step, name in enumerate(names, 1):
-            self._count(snapshot.network.trace(name))
+            self._dead.add(snapshot.network.trace(name))
             yield replace(frame, dead=self._dead.counted, step=step, steps=len(names))
-
-    def _learn(self, trace: Trace, target: Target, layer: str | None) -> _Known:
-        """What there is to know of a trace and a target, and of a layer; by one backward pass, if any."""
-        known = self._known
-        if known is None or known.trace is not trace or not same_target(known.target, target):
-            self._known = known = None
-            gradients = trace.gradient(target, EVERYTHING)
-            known = _Known(trace, target, depth(trace, target, gradients=gradients), {})
-            if layer is not None:
-                known.histograms[layer] = histograms(trace, layer, target, gradients=gradients)
-            self._known = known
-        elif layer is not None and layer not in known.histograms:
-            try:
-                known.histograms[layer] = histograms(trace, layer, target)
-            except StaleTraceError:
-                raise
-            except GradientError:  # the target does not depend on the layer
-                known.histograms[layer] = histograms(trace, layer, target, gradients={})
-        return known
 
     # Which filters are dead, over every picture that the explorer has shown since the panel was turned up.
 
     def show_trace(self, trace: Trace) -> None:
         """Count the dead filters of one more picture."""
         if self._begun:  # until then it may be the notebook's own thread that tells
-            self._count(trace)
-
-    def _count(self, trace: Trace) -> None:
-        state = trace.network, weights_state(trace.network)
-        if self._counted is None or self._counted[0] != state:
-            self._dead, self._counted = DeadFilters(), (state, set())
-        pictures = self._counted[1]
-        key = hash(trace.input.detach().float().cpu().numpy().tobytes())
-        if key not in pictures:
             self._dead.add(trace)
-            pictures.add(key)
 
     def forget(self) -> None:
         """Let the trace go; the count of dead filters goes on."""
-        self._known = self.result = None
+        self.result = None
+        self._known = Known()
 
     def close(self) -> None:
         """Put back what is not shown, that it is closed with the rest."""
@@ -313,30 +262,15 @@ class GradientsPanel(Panel):
 
     # As a file, as code.
 
-    def preview(self) -> Image.Image | None:
-        """The charts."""
-        return None if self.result is None else picture(self.result)
-
-    def save(self, path: str | PathLike[str], code: str = "") -> None:
-        """Write the charts, or their numbers (``.npz``)."""
-        frame = self.result
-        if frame is None:
-            raise NbcnnvizError("There are no gradients to save yet: wait for the explorer, with ex.wait().")
-        write(path, picture(frame), frame.arrays(), summary(frame), code)
+    def figure(self, shown: GradientsFrame) -> Figure:
+        """The charts, and their numbers."""
+        return Figure(picture(shown), shown.arrays, summary(shown))
 
     def code(self, image: str) -> list[str]:
         """The calls of `nbcnnviz.inside` that make the numbers again."""
-        frame = self.result
-        code = ["from nbcnnviz.inside import DeadFilters, depth, histograms", f"trace = net.trace({image})"]
-        if frame is None:
-            return code
-        more, target = in_python(frame.target)
-        code += [*more, f"norms = depth(trace, {target}, learning_rate={frame.depth.learning_rate!r})"]
-        if "gradients" in frame.histograms:
-            code.append(f"spread = histograms(trace, {frame.layer!r}, {target})")
-        elif frame.histograms:
-            code.append(f"spread = histograms(trace, {frame.layer!r}, gradients={{}})  # there are none")
-        return [*code, "dead = DeadFilters()", "dead.add(trace)  # and the other pictures' traces"]
+        if self.result is None:
+            return ["from nbcnnviz.inside import DeadFilters, depth, histograms", f"trace = net.trace({image})"]
+        return self.result.code(image)
 
 
 def _line(what: str, said: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from os import PathLike
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import ipywidgets as w
 from PIL import Image
 
 from nbcnnviz.core.errors import NbcnnvizError
+from nbcnnviz.inside.figures.files import Figure
 from nbcnnviz.session import Selection, Tasks, View
 
 Act = Callable[[], object]
@@ -43,6 +44,8 @@ class Panel(View):
         The endings of files that it can be saved as.
     widget : ipywidgets.Widget
         What is shown.
+    result
+        The frame that is on screen; None before there is one.
     """
 
     name: ClassVar[str]
@@ -51,6 +54,7 @@ class Panel(View):
     uses_class: ClassVar[bool] = True
     formats: ClassVar[tuple[str, ...]] = ()
     widget: w.Widget
+    result: Any = None
 
     def __init__(self, selection: Selection, attempt: Callable[[Act], None], ask: Act) -> None:
         self.selection, self.attempt, self.ask = selection, attempt, ask
@@ -58,13 +62,33 @@ class Panel(View):
     def use(self, tasks: Tasks) -> None:
         """Be given the session's tasks, for those of its own that go on by themselves."""
 
+    def figure(self, shown: Any) -> Figure:
+        """What is on screen, as a picture with the numbers behind it."""
+        raise NbcnnvizError("There is nothing to save in this panel.")
+
     def save(self, path: str | PathLike[str], code: str = "") -> None:
         """Write what is shown, in the format that the ending of ``path`` says: one of ``formats``."""
-        raise NbcnnvizError("There is nothing to save in this panel.")
+        shown = self.result  # which a task may be changing
+        if shown is None:
+            raise NbcnnvizError(f"There is nothing to save yet in {self.title}: wait for the explorer, with ex.wait().")
+        self.figure(shown).save(path, code)
 
     def preview(self) -> Image.Image | None:
         """What is shown, as a picture to be saved with the notebook; None if there is nothing to see."""
-        return None
+        shown = self.result
+        return None if shown is None else self.figure(shown).picture
+
+    def go_to(self, layer: str, filter_: int | None = None) -> None:
+        """Select a layer, and a filter of it if one is given."""
+        self.selection.layer = layer
+        if filter_ is not None:
+            self.selection.filter = filter_
+
+    def choose_within(self, layer: str, **traits: Any) -> None:
+        """Select something of a layer, such as a filter, unless the reader has gone elsewhere since."""
+        if self.selection.layer == layer:
+            for name, value in traits.items():
+                setattr(self.selection, name, value)
 
     def code(self, image: str) -> list[str]:
         """The lines of Python that make what is shown again, where ``net`` is given and ``image`` is an expression."""

@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nbcnnviz.core.targets import BoxScore, ClassScore, Combination, RegionScore, Target
+from nbcnnviz.core.targets import ClassScore
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front.classes import ClassList, Row
+from nbcnnviz.inside.predictions import bar, bar_range, matching, percent, why_nothing
 
 _SHOWN, _FOUND = 8, 40
 
@@ -55,7 +56,7 @@ class PredictionsPanel:
             widget.heading = "Values" if self._kind == "regression" else "Classes"
             widget.count = len(self._names)
             widget.topped = self._kind != "embedding" and (self._kind != "regression" or len(self._names) == 1)
-            widget.note = "" if self._top else _nothing(trace)
+            widget.note = "" if self._top else why_nothing(trace)
             self._lay()
             self._search(widget.wanted)
 
@@ -75,9 +76,9 @@ class PredictionsPanel:
 
     def _rows(self, indices: Sequence[int]) -> list[Row]:
         values = [self._value(index) for index in indices]
-        low, high = _range(values) if self._kind == "regression" else (0.0, 1.0)
+        low, high = bar_range(values) if self._kind == "regression" else (0.0, 1.0)
         return [
-            Row(index, self._name(index), self._said(value), *_bar(value, low, high))
+            Row(index, self._name(index), self._said(value), *bar(value, low, high))
             for index, value in zip(indices, values, strict=True)
             if index < len(self._names)  # of the network before, until the first trace of this one
         ]
@@ -105,87 +106,3 @@ class PredictionsPanel:
 
     def _is_class(self, index: Any) -> bool:
         return type(index) is int and 0 <= index < len(self._names)
-
-
-def matching(text: str, names: Sequence[str], value: Callable[[int], float]) -> list[int]:
-    """The classes that a text finds by number or part of the name.
-
-    The number first, then the whole name, names of which it is a word, names with a word that begins so, and the others;
-    among equals the one of larger value first.
-    """
-    wanted = " ".join(text.lower().split())
-    if not wanted:
-        return []
-
-    def rank(index: int) -> tuple[int, float, int] | None:
-        name = names[index].lower()
-        spaced = f" {name.replace('-', ' ').replace(',', ' ')} "
-        if wanted == str(index):
-            place = 0
-        elif wanted in (name, f"{name} ({index})"):
-            place = 1
-        elif f" {wanted} " in spaced:
-            place = 2
-        elif f" {wanted}" in spaced:
-            place = 3
-        elif wanted in name:
-            place = 4
-        else:
-            return None
-        worth = value(index)
-        return place, -worth if math.isfinite(worth) else math.inf, index
-
-    ranked = [(found, index) for index in range(len(names)) if (found := rank(index)) is not None]
-    return [index for _, index in sorted(ranked)]
-
-
-def explained(target: Any, trace: Trace) -> tuple[int | None, int | None]:
-    """The class that a target is of, where it is of one, and the class that it is held against."""
-    if target is None:
-        return None, None
-    if isinstance(target, Combination):
-        weights, parts = [weight for weight, _ in target.terms], target.parts
-        if weights == [1, -1] and target.constant == 0 and all(_of_one_class(part) for part in parts):
-            one, other = (trace.network.class_index(part.index) for part in parts)  # type: ignore[attr-defined]
-            return one, other
-        return None, None
-    if isinstance(target, RegionScore):
-        return trace.network.class_index(target.index), None
-    if isinstance(target, BoxScore) and isinstance(target.box, int):
-        boxes = trace.boxes() if trace.network.kind == "detection" else []
-        return (boxes[target.box].label if -len(boxes) <= target.box < len(boxes) else None), None
-    return (target if isinstance(target, int) else None), None
-
-
-def _of_one_class(target: Target) -> bool:
-    return type(target) is ClassScore and not isinstance(target.index, tuple)
-
-
-def percent(probability: float) -> str:
-    """A probability as it is shown, a small one to a tenth of a percent."""
-    if math.isnan(probability):
-        return "NaN"
-    if 0 < probability < 0.001:
-        return "< 0.1 %"
-    return f"{100 * probability:.{1 if 0 < probability < 0.01 else 0}f} %"
-
-
-def _bar(value: float, low: float, high: float) -> tuple[float, float]:
-    """Where a bar from zero to a value starts and ends, on a scale of 0 to 1."""
-    if not math.isfinite(value):
-        return 0.0, 0.0
-    places = sorted((end - low) / (high - low) for end in (0.0, value))
-    return max(0.0, places[0]), min(1.0, places[1])
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    """The ends of a scale that shows values as bars from zero."""
-    finite = [value for value in values if math.isfinite(value)]
-    low, high = min(0.0, *finite, 0.0), max(0.0, *finite, 0.0)
-    return low, high if high > low else low + 1.0
-
-
-def _nothing(trace: Trace) -> str:
-    """Why there are no rows."""
-    said = trace.network.head.note if trace.network.kind == "embedding" else "nothing was found in this picture"
-    return f"{said[:1].upper()}{said[1:]}."

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from os import PathLike
 from typing import Any
 
 import ipywidgets as w
-from PIL import Image
 
-from nbcnnviz.core.errors import MethodNotApplicableError, NbcnnvizError
+from nbcnnviz.core.errors import MethodNotApplicableError
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.targets import in_python, one_class
+from nbcnnviz.core.targets import one_class
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import TileFrame
 from nbcnnviz.explorer.panels.panel import Panel
@@ -29,14 +27,13 @@ from nbcnnviz.explorer.widgets.layout import (
     show_only,
     toggles,
 )
-from nbcnnviz.inside.figures.files import FORMATS, write
+from nbcnnviz.inside.figures.files import FORMATS, Figure
 from nbcnnviz.inside.figures.weights.answer import Known, learn
 from nbcnnviz.inside.figures.weights.frame import (
     COLUMNS,
     MATRIX,
     Offer,
     WeightsFrame,
-    as_numpy,
     near,
     nothing_said,
     per_page,
@@ -79,10 +76,10 @@ class WeightsPanel(Panel):
     uses_class = False
     formats = FORMATS
     widget: w.VBox
+    result: WeightsFrame | None = None
 
     def __init__(self, *links: Any) -> None:
         super().__init__(*links)
-        self.result: WeightsFrame | None = None
         self._known: Known | None = None
         self._by: By = "index"
         self._own: tuple[str, int] | None = None  # a filter looked at that the selection cannot name
@@ -136,10 +133,7 @@ class WeightsPanel(Panel):
 
     def _layer_chosen(self, change: Any) -> None:
         if not self._updating and change.new is not None:
-            self._go_to(change.new)
-
-    def _go_to(self, layer: str) -> None:
-        self.attempt(lambda: setattr(self.selection, "layer", layer))
+            self.attempt(lambda: self.go_to(change.new))
 
     def _sort_chosen(self, change: Any) -> None:
         if not self._updating:
@@ -164,14 +158,10 @@ class WeightsPanel(Panel):
         layer = frame.network.layers.get(frame.layer)
         if layer is not None and len(layer.shape) in (1, 3) and layer.filters == len(frame.weights):
             self._own = None
-            self.attempt(lambda: self._select(frame.layer, filter_))
+            self.attempt(lambda: self.choose_within(frame.layer, filter=filter_))
         else:
             self._own = frame.layer, filter_
             self.ask()
-
-    def _select(self, layer: str, filter_: int) -> None:
-        if self.selection.layer == layer:  # else the reader has gone elsewhere since
-            self.selection.filter = filter_
 
     def _turn(self, what: str, page: int) -> None:
         if not self._updating and self.result is not None:
@@ -238,7 +228,9 @@ class WeightsPanel(Panel):
                 part.close()
 
     def _way_to(self, layer: str) -> w.Button:
-        return button(f"go to {layer}", "", f"Show the weights of {layer}", lambda: self._go_to(layer))
+        return button(
+            f"go to {layer}", "", f"Show the weights of {layer}", lambda: self.attempt(lambda: self.go_to(layer))
+        )
 
     def _follow(self, frame: WeightsFrame | Offer) -> None:
         if self._offered is not frame.network:
@@ -319,51 +311,15 @@ class WeightsPanel(Panel):
 
     # As a file, as code.
 
-    def preview(self) -> Image.Image | None:
-        """The page as it is shown."""
-        return None if self.result is None else picture(self.result, self._tiles.colours)
-
-    def save(self, path: str | PathLike[str], code: str = "") -> None:
-        """Write the page as it is shown, or the numbers of the whole layer (``.npz``): weights, gradients, norms, order."""
-        frame = self.result
-        if frame is None:
-            raise NbcnnvizError(
-                "There are no weights to save yet: choose a layer that has some, and wait with ex.wait()."
-            )
-        found = frame.weights
-        arrays = {
-            "weights": found.values,
-            "gradient": found.gradient,
-            "shifts": found.shifts,
-            "shift_gradient": found.shift_gradient,
-            "norms": found.norms,
-            "gradient_norms": found.gradient_norms,
-            "order": frame.order,
-            "inputs": found.inputs,
-        }
-        numbers = {name: as_numpy(tensor) for name, tensor in arrays.items() if tensor is not None}
-        write(path, picture(frame, self._tiles.colours), numbers, summary(frame), code)
+    def figure(self, shown: WeightsFrame) -> Figure:
+        """The page as it is shown, and the numbers of the whole layer: weights, gradients, norms, order."""
+        return Figure(picture(shown, self._tiles.colours), shown.arrays, summary(shown))
 
     def code(self, image: str) -> list[str]:
         """The call of `nbcnnviz.inside.weights` that makes the numbers again."""
-        lines = ["from nbcnnviz.inside import weights", f"trace = net.trace({image})"]
-        frame = self.result
-        if frame is None:
-            return lines
-        by, layer = f"by={frame.by!r}", repr(frame.layer)
-        if frame.without:
-            return [
-                *lines,
-                f"shown = weights(trace, {layer}, {by})  # no gradient",
-                f"chosen = shown.values[{frame.filter}]",
-            ]
-        more, target = in_python(frame.target)
-        return [
-            *lines,
-            *more,
-            f"shown = weights(trace, {layer}, {by}, gradient=True, target={target})",
-            f"chosen, its_gradient = shown.values[{frame.filter}], shown.gradient[{frame.filter}]",
-        ]
+        if self.result is None:
+            return ["from nbcnnviz.inside import weights", f"trace = net.trace({image})"]
+        return self.result.code(image)
 
 
 # Widgets.

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 from torch import Tensor
 
 from nbcnnviz.core.rules import Rule
@@ -139,6 +140,30 @@ class Features:
     filter: int | None
     place: tuple[int, int] | None
     unit_view: UnitView | None = None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The numbers, by name.
+
+        ``activations`` (F, h, w), of the whole layer; ``filters`` in their ``order`` with the values that they were
+        ``judged`` by; the ``filter`` that is shown large; and of a unit, ``unit`` (row, column), its ``receptive_field``
+        (top, left, bottom, right), its ``unit_map`` (C, H, W), and of each max-pool on a Zeiler projection's path
+        ``switches_0`` ..., (K, 3) of row and column on the picture and strength.
+        """
+        order, view = self.page.order, self.unit_view
+        arrays = {
+            "activations": self.stack.maps.values.float().cpu().numpy(),
+            "filters": order.filters.numpy(),
+            "judged": order.values.float().numpy(),
+            "order": np.array(order.by),
+            "filter": np.array(self.large.filter),
+        }
+        if view is not None:
+            arrays["unit"] = np.array([view.place.row, view.place.column])
+            arrays["receptive_field"] = np.array(view.box)
+            arrays["unit_map"] = view.unit_map.values.numpy()
+            for i, pool in enumerate(view.unit_map.switches or ()):
+                arrays[f"switches_{i}"] = np.column_stack([pool.pixels.cpu(), pool.strengths.float().cpu()])
+        return arrays
 
 
 def stack_of(trace: Trace, layer: str) -> Stack:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
@@ -16,6 +17,29 @@ from nbcnnviz.core.errors import ExportError
 
 PICTURES = ("png", "jpg", "jpeg", "webp", "svg")
 FORMATS = ("png", "svg", "npz", "html")
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """What is shown, for a file.
+
+    Attributes
+    ----------
+    picture : PIL.Image.Image
+        As it is shown.
+    arrays
+        Makes the numbers behind it, by name.
+    caption : str
+        What it is, in words.
+    """
+
+    picture: Image.Image
+    arrays: Callable[[], Mapping[str, np.ndarray]]
+    caption: str
+
+    def save(self, path: str | PathLike[str], code: str = "") -> None:
+        """Write it, or its numbers, as the ending of ``path`` says; see `write`."""
+        write(path, self.picture, self.arrays(), self.caption, code)
 
 
 def write(

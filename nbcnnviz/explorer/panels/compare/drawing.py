@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from nbcnnviz.explorer.panels.compare.frames import shown
 from nbcnnviz.metrics import Comparison, Entry
 from nbcnnviz.render import Scale, coloured, default_for, flat
-from nbcnnviz.render.tiles import Tile
+from nbcnnviz.render.tiles import Tile, tiles_image
 
 TILE = 128
 _OPACITY = 0.75
-_GAP, _COLUMNS = 8, 6
+_COLUMNS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,15 +124,8 @@ def with_chosen(comparison: Comparison, at: int) -> float:
 
 def poster(made: Drawn, colours: str | None = None) -> Image.Image:
     """The tiles with their names and correlations, as one picture."""
-    count, height, width = made.maps.shape
-    columns = max(1, min(count, _COLUMNS))
-    step = width + _GAP, height + 22
-    sheet = Image.new("RGB", (columns * step[0] + _GAP, max(1, math.ceil(count / columns)) * step[1] + _GAP), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    for at, tile in enumerate(made.tiles):
-        x, y = _GAP + at % columns * step[0], _GAP + at // columns * step[1]
-        pixels = coloured(made.maps[at], made.scale, colours) if made.over is None else made.over[at]
-        sheet.paste(Image.fromarray(pixels), (x, y))
-        text = f"{tile.label[:18]} {tile.badge}".strip()
-        draw.text((x + width / 2, y + height + 3), text, fill="black", font=font, anchor="ma")
-    return sheet
+    pixels = made.over
+    if pixels is None:
+        pixels = np.stack([coloured(map_, made.scale, colours) for map_ in made.maps])
+    tiles = [replace(tile, label=tile.label[:18]) for tile in made.tiles]
+    return tiles_image(pixels, tiles, width=made.maps.shape[2], columns=_COLUMNS, text=11)

@@ -77,6 +77,32 @@ class CompareFrame:
     suggested: int | None = None
 
     @property
+    def tiled(self) -> bool:
+        """Whether there is a tile."""
+        return self.comparison is not None and any(True for _ in shown(self.comparison))
+
+    def arrays(self) -> dict[str, Any]:
+        """Each map as it is (``map_0`` ...), ``names`` and ``correlations`` (n, n), and the scores of those judged.
+
+        The scores are ``judged_INSERTION`` ... (n,), NaN where there is none.
+        """
+        assert self.comparison is not None
+        entries = self.comparison.entries
+        arrays: dict[str, Any] = {
+            "names": [entry.name for entry in entries],
+            "correlations": self.comparison.correlations,
+        }
+        for at, entry in enumerate(entries):
+            if entry.result is not None:
+                arrays[f"map_{at}"] = entry.result.values[0].detach().float().cpu().numpy()
+        for at, found in self.judged.items():
+            for one in found:
+                arrays.setdefault(f"judged_{one.metric.name}", np.full(len(entries), np.nan, np.float32))[at] = (
+                    one.value
+                )
+        return arrays
+
+    @property
     def step(self) -> int:
         """How many maps and scores are finished."""
         return (self.comparison.step if self.comparison is not None else 1) + self.judging[0]

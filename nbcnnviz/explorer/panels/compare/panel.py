@@ -8,7 +8,6 @@ from threading import RLock
 from typing import Any
 
 import ipywidgets as w
-import torch
 import traitlets as t
 from PIL import Image
 
@@ -25,7 +24,6 @@ from nbcnnviz.explorer.panels.compare.frames import (
     CompareFrame,
     Computing,
     Settings,
-    shown,
 )
 from nbcnnviz.explorer.panels.compare.parts import Marked, ScoresView, WhatIfView
 from nbcnnviz.explorer.panels.compare.words import left_out, matrix
@@ -41,9 +39,8 @@ from nbcnnviz.explorer.widgets.layout import (
     show_only,
     toggles,
 )
-from nbcnnviz.inside.figures.files import FORMATS, write
+from nbcnnviz.inside.figures.files import FORMATS, Figure
 from nbcnnviz.metrics import Comparison, Entry
-from nbcnnviz.render import default_for
 from nbcnnviz.session import Snapshot
 
 _VIEWS = {
@@ -80,10 +77,10 @@ class ComparePanel(Panel):
     uses_method = True
     formats = FORMATS
     widget: w.VBox
+    result: CompareFrame | None = None
 
     def __init__(self, *links: Any) -> None:
         super().__init__(*links)
-        self.result: CompareFrame | None = None
         self._computing = Computing()
         self._say: Callable[[Comparison], str] = lambda comparison: ""
         self._on_picture: Any = None  # what the picture with the box shows
@@ -92,8 +89,6 @@ class ComparePanel(Panel):
         self._updating, self._drawing = Updating(), RLock()
         self._looks: dict[str, tuple[bool, bool]] = {a: (a not in _UNITS_ALIKE, a == "pictures") for a in _AXES}
         self._counts = dict(_COUNTS)
-        self._colours: dict[bool, str] = {}
-        self._signed: bool | None = None
         self._build()
         self._follow_selection(None)
         self.selection.observe(self._follow_selection, t.All)
@@ -286,15 +281,8 @@ class ComparePanel(Panel):
             if made.over is not None:
                 self.tiles.show_colour(made.over, type(made.scale)(0.0, 0.0), made.tiles, caption)
             else:
-                self.tiles.show(made.maps, [made.scale], made.tiles, self._colour(made.scale.signed), caption)
+                self.tiles.show(made.maps, [made.scale], made.tiles, self.tiles.colours_for(made.scale.signed), caption)
             self.tiles.chosen = -1 if comparison.chosen is None else comparison.chosen
-
-    def _colour(self, signed: bool) -> str:
-        """The colour map for maps of this sign: the default, or what the reader chose."""
-        if self._signed is not None:
-            self._colours[self._signed] = self.tiles.colours
-        self._signed = signed
-        return self._colours.get(signed, default_for(signed))
 
     def _show_marked(self) -> None:
         """Show beside the scores the map that is selected, and in What if what the network is given."""
@@ -335,36 +323,23 @@ class ComparePanel(Panel):
 
     # What can be kept of it.
 
-    def save(self, path: str | PathLike[str], code: str = "") -> None:
-        """Write the tiles (``.png``, ``.svg`` ...), the numbers (``.npz``), or a page with both (``.html``).
+    def figure(self, shown: CompareFrame) -> Figure:
+        """The tiles with their names, and the maps and scores."""
+        assert shown.comparison is not None
+        sheet = poster(drawn(shown.comparison, self.relative.value, self.over.value), self.tiles.colours)
+        return Figure(sheet, shown.arrays, self.tiles.caption)
 
-        The arrays are each map as it is (``map_0`` ...), ``names`` and ``correlations`` (n, n), and the scores of those
-        that were judged, ``judged_INSERTION`` ... (n,), NaN where there is none.
-        """
-        sheet = self.preview()
+    def save(self, path: str | PathLike[str], code: str = "") -> None:
+        """Write the tiles (``.png``, ``.svg`` ...), the numbers (``.npz``), or a page with both (``.html``)."""
         frame = self.result
-        if sheet is None or frame is None or frame.comparison is None:
+        if frame is None or not frame.tiled:
             raise NbcnnvizError("There are no maps to save yet: wait for the explorer, with ex.wait().")
-        entries = frame.comparison.entries
-        arrays: dict[str, Any] = {
-            "names": [entry.name for entry in entries],
-            "correlations": frame.comparison.correlations,
-        }
-        for at, entry in enumerate(entries):
-            if entry.result is not None:
-                arrays[f"map_{at}"] = entry.result.values[0].detach().float().cpu().numpy()
-        for at, found in frame.judged.items():
-            for one in found:
-                column_ = arrays.setdefault(f"judged_{one.metric.name}", torch.full((len(entries),), torch.nan).numpy())
-                column_[at] = one.value
-        write(path, sheet, arrays, self.tiles.caption, code)
+        self.figure(frame).save(path, code)
 
     def preview(self) -> Image.Image | None:
         """The tiles with their names."""
         frame = self.result
-        if frame is None or frame.comparison is None or not list(shown(frame.comparison)):
-            return None
-        return poster(drawn(frame.comparison, self.relative.value, self.over.value), self.tiles.colours)
+        return self.figure(frame).picture if frame is not None and frame.tiled else None
 
     def code(self, image: str) -> list[str]:
         """The call of `nbcnnviz.metrics.compare`, or of `nbcnnviz.what_if`, that makes what is shown again."""

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from nbcnnviz.dataset import SeenPatch, TopPatches
-from nbcnnviz.render.tiles import Tile
+from nbcnnviz.render.tiles import Tile, tiles_image
 
 SIDE = 96
 """Pixels of a patch on its longer side; its projection beside it has as many."""
@@ -63,13 +63,8 @@ def sheet(shown: Shown) -> Image.Image | None:
     """The tiles as one picture, three a row as in Zeiler & Fergus 2014, figure 2; None if there are none."""
     if not shown.seen:
         return None
-    tiles, gap = pixels(shown.seen), 8
-    columns = min(3, len(tiles))
-    rows = -(-len(tiles) // columns)
-    picture = Image.new("RGB", (columns * (2 * SIDE + gap) + gap, rows * (SIDE + gap) + gap), "white")
-    for i, tile in enumerate(tiles):
-        picture.paste(Image.fromarray(tile), (gap + i % columns * (2 * SIDE + gap), gap + i // columns * (SIDE + gap)))
-    return picture
+    bare = [Tile(at) for at in range(len(shown.seen))]
+    return tiles_image(pixels(shown.seen), bare, width=2 * SIDE, columns=3)
 
 
 def _put(where: np.ndarray, picture: np.ndarray) -> None:

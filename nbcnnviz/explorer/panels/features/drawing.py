@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from ipycanvas import Canvas
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from nbcnnviz.explorer.front import MapFrame
@@ -15,10 +14,10 @@ from nbcnnviz.explorer.front.canvas import Draw
 from nbcnnviz.inside import Box, Switches
 from nbcnnviz.inside.figures.features import TILE, Page
 from nbcnnviz.render import Scale, coloured, overlay
+from nbcnnviz.render.tiles import tiles_image
 
 DOTS = 400
 _DOT_COLOURS = ("#00e5ff", "#ffd54f", "#ff80ab", "#b2ff59", "#ea80fc")
-_BROKEN = "#c62828"
 _SIDE, _GAP, _COLUMNS = 280, 8, 12
 
 
@@ -74,7 +73,9 @@ def poster(
     box: Box | None,
 ) -> Image.Image:
     """The page of the grid; to its right each map over the picture, with the receptive field, and alone."""
-    grid = _mosaic(page, colours)
+    scales = np.broadcast_to(np.array(page.scales, object), len(page.maps))  # one for all, or one each
+    pixels = np.stack([coloured(map_, scale, colours) for map_, scale in zip(page.maps, scales, strict=True)])
+    grid = tiles_image(pixels, page.tiles, width=TILE, columns=_COLUMNS)
     size = _SIDE, max(1, round(_SIDE * picture.height / picture.width))
     height = max(grid.height, len(maps) * (size[1] + _GAP) + _GAP)
     sheet = Image.new("RGB", (grid.width + 2 * (size[0] + _GAP), height), "white")
@@ -87,24 +88,4 @@ def poster(
         at = grid.width, _GAP + i * (size[1] + _GAP)
         sheet.paste(over.resize(size, Image.Resampling.BICUBIC), at)
         sheet.paste(alone.resize(size, Image.Resampling.NEAREST), (at[0] + size[0] + _GAP, at[1]))
-    return sheet
-
-
-def _mosaic(page: Page, colours: str) -> Image.Image:
-    """The page of the grid, each tile over its label; one with broken values has its corner marked."""
-    count, height, width = page.maps.shape
-    tile = TILE, max(1, round(TILE * height / width))
-    columns = min(count, _COLUMNS)
-    step = tile[0] + _GAP, tile[1] + 20
-    sheet = Image.new("RGB", (columns * step[0] + _GAP, math.ceil(count / columns) * step[1] + _GAP), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
-    scales = np.broadcast_to(np.array(page.scales, object), count)  # one for all, or one each
-    for i, (map_, scale, named) in enumerate(zip(page.maps, scales, page.tiles, strict=True)):
-        x, y = _GAP + i % columns * step[0], _GAP + i // columns * step[1]
-        shown = Image.fromarray(coloured(map_, scale, colours))
-        sheet.paste(shown.resize(tile, Image.Resampling.NEAREST), (x, y))
-        draw.text((x + tile[0] / 2, y + tile[1] + 2), named.label, fill="black", font=font, anchor="ma")
-        if named.broken:
-            right = x + tile[0] - 1
-            draw.polygon(((right - 12, y), (right, y), (right, y + 12)), fill=_BROKEN)
     return sheet

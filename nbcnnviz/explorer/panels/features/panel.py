@@ -5,22 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from os import PathLike
 from typing import Any
 
 import ipywidgets as w
-import numpy as np
 from PIL import Image
 
-from nbcnnviz.core.errors import MethodNotApplicableError, NbcnnvizError
-from nbcnnviz.core.targets import TargetLike, Unit, in_python
+from nbcnnviz.core.errors import MethodNotApplicableError
+from nbcnnviz.core.targets import Unit, in_python
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import MapFrame, TileFrame, ring
 from nbcnnviz.explorer.panels.features.drawing import DOTS, dots, outline, poster, together
-from nbcnnviz.explorer.panels.features.kept import Kept, Palette
 from nbcnnviz.explorer.panels.panel import Act, Panel
 from nbcnnviz.explorer.widgets.layout import Updating, button, checkbox, column, growing, hint, menu, reveal, row
-from nbcnnviz.inside import Ranking, receptive_fields, strongest
+from nbcnnviz.inside import Ranking, strongest
 from nbcnnviz.inside.features import By
 from nbcnnviz.inside.figures.features import (
     A_PAGE,
@@ -30,18 +27,11 @@ from nbcnnviz.inside.figures.features import (
     ZEILER,
     Features,
     Large,
-    Page,
-    Stack,
     UnitView,
-    large_of,
-    order_of,
-    page_of,
     pages_of,
-    stack_of,
-    unit_map_of,
-    unit_view_of,
-)
-from nbcnnviz.inside.figures.files import FORMATS, write
+)  # fmt: skip
+from nbcnnviz.inside.figures.files import FORMATS, Figure
+from nbcnnviz.inside.figures.kept import FeatureFigures
 from nbcnnviz.session import Selection, Snapshot
 
 _VIEWS = ({"kind": "overlay", "title": "Over the picture"}, {"kind": "map", "title": "Map"})
@@ -80,11 +70,11 @@ class FeaturesPanel(Panel):
     title = "Features"
     uses_class = False
     formats = FORMATS
+    result: Features | None = None
 
     def __init__(self, selection: Selection, attempt: Callable[[Act], None], ask: Act) -> None:
         super().__init__(selection, attempt, ask)
-        self.result: Features | None = None
-        self._kept = Kept()
+        self._figures = FeatureFigures()
         self._page = 0  # the one asked for
         self._turns = 0  # how often the reader turned to a page
         self._sought = self._found = 0  # how often the strongest unit was asked for, and was found
@@ -96,7 +86,6 @@ class FeaturesPanel(Panel):
         self.tiles = TileFrame(label="Feature maps", side=TILE)
         self.large = MapFrame(label="One feature map", views=list(_VIEWS))
         self.unit = MapFrame(label="What made the unit fire", views=list(_VIEWS))
-        self._palettes = {frame: Palette(frame) for frame in (self.tiles, self.large, self.unit)}
         self.tiles.on("choose", lambda message: self._tile_chosen(message.get("index")))
         self.large.on("pixel", lambda message: self._pixel_chosen(message.get("row"), message.get("column")))
         self._lay_out()
@@ -146,7 +135,7 @@ class FeaturesPanel(Panel):
 
     def answer(self, snapshot: Snapshot, trace: Trace) -> Generator[Features, None, None]:
         """The page and the large map; then, if a unit is looked at, what made it fire."""
-        layer, kept = snapshot.layer, self._kept
+        layer, figures = snapshot.layer, self._figures
         if layer is None:
             raise MethodNotApplicableError(
                 f"No layer of {trace.network.name} has maps; of a layer that returns a vector, set as ex.selection.layer, "
@@ -154,16 +143,17 @@ class FeaturesPanel(Panel):
             )
         settings: Settings = snapshot.settings
         by: By = settings.by
-        stack = kept.stack((trace, layer), lambda: stack_of(trace, layer))
+        stack = figures.stack(trace, layer)
         target = snapshot.class_ if by == "contribution" else None
-        order = kept.orders[by]((trace, layer, target), lambda: order_of(trace, layer, by, target))
-        page = self._turned_up(snapshot, trace, stack, order, target)
+        order = figures.order(trace, layer, by, target)
+        number = self._turned_up(snapshot, layer, order)
+        page = figures.page(trace, stack, order, target, number, settings.shared)
         filter_ = int(order.filters[0]) if snapshot.filter is None else snapshot.filter
-        large = kept.large((stack, filter_), lambda: large_of(trace, stack, filter_))
+        large = figures.large(trace, stack, filter_)
         if settings.sought > self._found:
             self._found = settings.sought
             best = strongest(trace, layer, filter_, with_gradient=True)
-            self.attempt(lambda: self._select(layer, filter_, (best.row, best.column)))
+            self.attempt(lambda: self.choose_within(layer, filter=filter_, unit=(best.row, best.column)))
             return
         place = snapshot.unit
         if place is None and not stack.spatial and snapshot.filter is not None:
@@ -172,18 +162,15 @@ class FeaturesPanel(Panel):
         if place is None:
             yield Features(*parts)
             return
-        unit, how, signed = Unit(layer, filter_, *place), settings.how, settings.signed
-        if not kept.unit_view.has((trace, unit, how, signed)):
+        asked = trace, Unit(layer, filter_, *place), settings.how, settings.signed
+        if not figures.has_unit_view(*asked):
             yield Features(*parts)
-        yield Features(
-            *parts, kept.unit_view((trace, unit, how, signed), lambda: self._unit_view(trace, unit, how, signed))
-        )
+        yield Features(*parts, figures.unit_view(*asked))
 
-    def _turned_up(self, snapshot: Snapshot, trace: Trace, stack: Stack, order: Ranking, target: TargetLike) -> Page:
+    def _turned_up(self, snapshot: Snapshot, layer: str, order: Ranking) -> int:
         """The page that is turned up; the one with the filter, where that is new; the first of a new layer."""
-        layer, filter_ = stack.maps.layer, snapshot.filter
-        settings: Settings = snapshot.settings
-        number, shared = settings.page, settings.shared
+        filter_, settings = snapshot.filter, snapshot.settings
+        number: int = settings.page
         before, self._followed = self._followed, (layer, filter_)
         if before != self._followed:
             if filter_ is not None:
@@ -194,15 +181,7 @@ class FeaturesPanel(Panel):
         with self._turning:
             if self._turns == settings.turns:  # else the reader has turned to another since
                 self._page = number
-        make = lambda: page_of(trace, stack, order, target, number, shared)  # noqa: E731
-        return self._kept.page((stack, order, number, shared), make)
-
-    def _unit_view(self, trace: Trace, unit: Unit, how: str, signed: bool) -> UnitView:
-        kept, layer = self._kept, unit.layer
-        stack = kept.stack((trace, layer), lambda: stack_of(trace, layer))
-        fields = kept.fields((trace, layer), lambda: receptive_fields(trace, layer))
-        found = kept.unit_map((trace, unit, how), lambda: unit_map_of(trace, unit, how))
-        return unit_view_of(trace, stack, unit, how, fields.box(*unit.place), found, signed)
+        return number
 
     # From frames to the screen. Runs on the worker's thread.
 
@@ -216,7 +195,7 @@ class FeaturesPanel(Panel):
     def forget(self) -> None:
         """Let go of the maps, and of the trace that they are a part of."""
         self.result = None
-        self._kept = Kept()
+        self._figures = FeatureFigures()
 
     def close(self) -> None:
         """Let go of everything."""
@@ -230,7 +209,7 @@ class FeaturesPanel(Panel):
         with self._updating:
             with self.tiles.hold_sync():
                 if before is None or before.page is not page:
-                    colours = self._palettes[self.tiles](page.signed)
+                    colours = self.tiles.colours_for(page.signed)
                     self.tiles.show(page.maps, page.scales, page.tiles, colours, page.caption)
                 self.tiles.chosen = -1 if frame.filter is None else frame.filter
             if before is None or before.large is not large:
@@ -243,7 +222,7 @@ class FeaturesPanel(Panel):
     def _show_map(self, frame: MapFrame, shown: Large | UnitView) -> None:
         values = shown.values if isinstance(shown, Large) else shown.map
         with frame.hold_sync():
-            frame.show_map(values, shown.scale, self._palettes[frame](shown.scale.signed))
+            frame.show_map(values, shown.scale, frame.colours_for(shown.scale.signed))
             frame.caption = shown.caption
 
     def _mark(self, frame: Features) -> None:
@@ -315,13 +294,7 @@ class FeaturesPanel(Panel):
         if shown is None or not shown.stack.spatial or not self._shows_what_is_selected():
             return
 
-        self.attempt(lambda: self._select(shown.layer, shown.large.filter, (row, column)))
-
-    def _select(self, layer: str, filter_: int, place: Any) -> None:
-        """Look at a unit, unless the reader has gone elsewhere since."""
-        if self.selection.layer == layer:
-            self.selection.filter = filter_
-            self.selection.unit = place
+        self.attempt(lambda: self.choose_within(shown.layer, filter=shown.large.filter, unit=(row, column)))
 
     def _shows_what_is_selected(self) -> bool:
         """Whether a click is on what is selected still, and not on what is about to go."""
@@ -337,36 +310,16 @@ class FeaturesPanel(Panel):
 
     # What can be kept of it.
 
-    def save(self, path: str | PathLike[str], code: str = "") -> None:
-        """Write the page beside the maps (``.png``, ``.svg`` ...), the numbers (``.npz``), or a page with both (``.html``).
-
-        The arrays are ``activations`` (F, h, w), of the whole layer; ``filters`` in their ``order`` with the values that
-        they were ``judged`` by; the ``filter`` that is shown large; and of a unit, ``unit`` (row, column), its
-        ``receptive_field`` (top, left, bottom, right), its ``unit_map`` (C, H, W), and of each max-pool on a Zeiler
-        projection's path ``switches_0`` ..., (K, 3) of row and column on the picture and strength.
-        """
-        shown, picture = self.result, self._picture
-        if shown is None or picture is None:
-            raise NbcnnvizError("There are no feature maps to save yet: wait for the explorer, with ex.wait().")
+    def figure(self, shown: Features) -> Figure:
+        """The page beside the maps, and their numbers."""
         page, large, view = shown.page, shown.large, shown.unit_view
-        arrays = {
-            "activations": shown.stack.maps.values.float().cpu().numpy(),
-            "filters": page.order.filters.numpy(),
-            "judged": page.order.values.float().numpy(),
-            "order": np.array(page.order.by),
-            "filter": np.array(large.filter),
-        }
         captions, maps = [page.caption, large.caption], [(self.large, large.values, large.scale)]
         if view is not None:
             captions.append(view.caption)
             maps.append((self.unit, view.map, view.scale))
-            arrays["unit"] = np.array([view.place.row, view.place.column])
-            arrays["receptive_field"] = np.array(view.box)
-            arrays["unit_map"] = view.unit_map.values.numpy()
-            for i, pool in enumerate(view.unit_map.switches or ()):
-                arrays[f"switches_{i}"] = np.column_stack([pool.pixels.cpu(), pool.strengths.float().cpu()])
-        sheet = poster(page, self.tiles.colours, picture, maps, view.box if view is not None else None)
-        write(path, sheet, arrays, ". ".join(captions), code)
+        assert self._picture is not None
+        sheet = poster(page, self.tiles.colours, self._picture, maps, view.box if view is not None else None)
+        return Figure(sheet, shown.arrays, ". ".join(captions))
 
     def code(self, image: str) -> list[str]:
         """The calls of `nbcnnviz.inside` that make the maps, their order and the unit's map again."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import ipywidgets as w
 import numpy as np
 
-from nbcnnviz.explorer.panels.synthesize.run import RunRecord
 from nbcnnviz.explorer.widgets.charts import LineChart
 from nbcnnviz.explorer.widgets.layout import row, toggles
+from nbcnnviz.synthesis.record import RunRecord
 
 _CLASSES = 5
 _HEIGHT = 140

@@ -12,18 +12,18 @@ from typing import Any
 from nbcnnviz.core.errors import ExportError, MethodNotApplicableError, NbcnnvizError
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.panels.panel import Act, Panel
-from nbcnnviz.explorer.panels.synthesize import files
 from nbcnnviz.explorer.panels.synthesize.cost import Cost
 from nbcnnviz.explorer.panels.synthesize.layout import Layout
-from nbcnnviz.explorer.panels.synthesize.question import Subject
-from nbcnnviz.explorer.panels.synthesize.run import Run, RunFrame, Specification
+from nbcnnviz.explorer.panels.synthesize.run import Run, RunFrame
 from nbcnnviz.explorer.panels.synthesize.screen import Screen
-from nbcnnviz.explorer.panels.synthesize.setup import Setup
+from nbcnnviz.explorer.panels.synthesize.setup import Setup, subject_of
 from nbcnnviz.explorer.widgets.layout import Updating
 from nbcnnviz.session import Selection, Snapshot, Task, Tasks
-from nbcnnviz.session.code import network_code
+from nbcnnviz.session.code import network_code, picture_code
 from nbcnnviz.session.messages import sentence
 from nbcnnviz.synthesis import Fooled
+from nbcnnviz.synthesis.export import file_content, write_run
+from nbcnnviz.synthesis.specification import Specification
 
 DRAWING = 0.09
 """The share of a run's time that drawing it may take."""
@@ -45,13 +45,13 @@ class SynthesizePanel(Panel):
     Attributes
     ----------
     run : Run or None
-        The last run asked for; ``run.newest.frame`` is its newest frame, ``run.reel`` has those before.
+        The last run asked for; ``run.newest.frame`` is its newest frame, ``run.buffer`` has those before.
     """
 
     name = "synthesize"
     title = "Synthesize"
     uses_class = False
-    formats = files.AT_ONCE
+    formats = ("png", "npz", "py")  # what takes no time to write; films are written as a task
 
     def __init__(self, selection: Selection, attempt: Callable[[Act], None], ask: Act) -> None:
         super().__init__(selection, attempt, ask)
@@ -61,7 +61,7 @@ class SynthesizePanel(Panel):
         self._refused: BaseException | None = None
         self._lock = threading.RLock()
         self._updating = Updating()
-        self._at_frame: int | None = None  # the place in the reel that the reader turned back to; None for the newest
+        self._at_frame: int | None = None  # the place in the buffer that the reader turned back to; None for the newest
         self._cost = Cost()
         self._setup = Setup(self._asked_otherwise, self._moved)
         self._screen = Screen()
@@ -81,16 +81,16 @@ class SynthesizePanel(Panel):
     # The contract of a view.
 
     def settings(self) -> int | None:
-        """The place in the reel of the frame that is looked at; None for the newest."""
+        """The place in the buffer of the frame that is looked at; None for the newest."""
         return self._at_frame
 
     def answer(self, snapshot: Snapshot, trace: Trace) -> Iterator[RunFrame | None]:
         """The frame that is looked at; nothing is computed before a run is started."""
         run, at = self.run, snapshot.settings
-        if run is None or run.going or at is None or at >= len(run.reel):
+        if run is None or run.going or at is None or at >= len(run.buffer):
             yield None
         else:
-            yield RunFrame(run.reel.steps[at], (run.newest or run.reel[-1]).steps, run.reel[at])
+            yield RunFrame(run.buffer.steps[at], (run.newest or run.buffer[-1]).steps, run.buffer[at])
 
     def answered(self, trace: Trace) -> None:
         """Find out how long a step takes with this network, for the time to be told before a run starts."""
@@ -112,20 +112,21 @@ class SynthesizePanel(Panel):
         ``.py`` is the code that makes the frame again.
         """
         run = self.run
-        if run is None or not len(run.reel):
+        if run is None or not len(run.buffer):
             raise ExportError("There is no frame to save yet: start a run.")
-        files.write(Path(path), run.reel.copy(), self._at(run), code or "\n".join(files.whole_code(run, self._at(run))))
+        at = self._at(run)
+        write_run(Path(path), run.buffer.copy(), at, code or run.code(at))
 
     def code(self, image: str) -> list[str]:
         """The run's own lines; what it was given is named anew where another picture or network is selected by now."""
         run = self.run
-        if run is None or not len(run.reel):
+        if run is None or not len(run.buffer):
             return []
         s, at = self.selection.snapshot, self._at(run)
-        specification = run.specification_of(run.reel.steps[at])
-        given = image if specification.image is s.image else None
+        specification = run.specification_of(run.buffer.steps[at])
+        given = image if specification.image is s.image else picture_code(specification.source)
         again = [] if specification.network is s.network else [network_code(specification.network)]
-        return [*again, *files.code_of(specification, run.reel[at], given)]
+        return [*again, *specification.code(run.buffer[at], given)]
 
     def close(self) -> None:
         """End the run."""
@@ -172,20 +173,20 @@ class SynthesizePanel(Panel):
             self.run.task.stop()
 
     def restart(self, at: int | None = None) -> None:
-        """Start a run from a frame of the last, ``at`` its place in ``run.reel``; by default the one on the slider.
+        """Start a run from a frame of the last, ``at`` its place in ``run.buffer``; by default the one on the slider.
 
         The settings are those of now, the objective too. The frames after it are forgotten as soon as the first new one
         is there.
         """
         run = self.run
-        if run is not None and len(run.reel):
-            self._begin(self._at(run) if at is None else range(len(run.reel))[at], math.inf)
+        if run is not None and len(run.buffer):
+            self._begin(self._at(run) if at is None else range(len(run.buffer))[at], math.inf)
 
     def look(self, at: int) -> None:
-        """Show a kept frame, ``at`` its place in ``run.reel``; not while the run goes on."""
+        """Show a kept frame, ``at`` its place in ``run.buffer``; not while the run goes on."""
         run = self.run
-        if run is not None and not run.going and len(run.reel):
-            self._at_frame = range(len(run.reel))[at]
+        if run is not None and not run.going and len(run.buffer):
+            self._at_frame = range(len(run.buffer))[at]
             self.ask()
 
     def wait(self, timeout: float | None = None) -> SynthesizePanel:
@@ -198,14 +199,14 @@ class SynthesizePanel(Panel):
     def write(self, ending: str) -> None:
         """Write a file, as a task, and hand it to the reader's browser."""
         run = self.run
-        if run is None or not len(run.reel):
+        if run is None or not len(run.buffer):
             return
-        name, at, reel = f"{run.specification.recipe.name}.{ending}", self._at(run), run.reel.copy()
-        code = "\n".join(files.whole_code(run, self._at(run)))
+        name, at, buffer = f"{run.specification.recipe.name}.{ending}", self._at(run), run.buffer.copy()
+        code = run.code(at)
 
         def making(task: Task) -> Generator[None, None, None]:
             task.tell(f"Writing {name} ...")
-            self._screen.pictures.download(name, files.content(name, reel, min(at, len(reel) - 1), code))
+            self._screen.pictures.download(name, file_content(name, buffer, min(at, len(buffer) - 1), code))
             yield
 
         with self._lock:
@@ -239,9 +240,9 @@ class SynthesizePanel(Panel):
     def _specification(self, at: int | None) -> Specification:
         s, setup, run = self.selection.snapshot, self._setup, self.run
         start, image, source = None, s.image, s.source
-        question = setup.question(Subject.of(s))
+        question = setup.question(subject_of(s))
         if at is not None and run is not None:
-            step, frame = start = run.reel.steps[at], run.reel[at]
+            step, frame = start = run.buffer.steps[at], run.buffer[at]
             made = run.specification_of(step)
             if made.network is not s.network:
                 raise MethodNotApplicableError(
@@ -333,11 +334,11 @@ class SynthesizePanel(Panel):
             run, s = self.run, self.selection.snapshot
             live, going = run is not None and run.live, run is not None and run.going
             said = run.specification.words if run is not None and live else None
-            self._setup.follow(Subject.of(s), said)
+            self._setup.follow(subject_of(s), said)
             if run is None:
                 self._say_cost()
             self._screen.promise(_PROMISE.format(self._setup.chosen.title))
-            kept = run.reel.size if run is not None else 0
+            kept = run.buffer.size if run is not None else 0
             same = run is not None and run.specification.network is s.network
             self._layout.follow(live=live, going=going, kept=kept, same=same)
             if run is not None and kept and not going:
@@ -353,7 +354,7 @@ class SynthesizePanel(Panel):
         self._status.finish(self._cost.words(self._setup.steps, self.selection.network))
 
     def _offer_frames(self, run: Run) -> None:
-        options = [(str(step), at) for at, step in enumerate(run.reel.steps)]
+        options = [(str(step), at) for at, step in enumerate(run.buffer.steps)]
         with self._updating:
             if list(self._layout.frames.options) != options:
                 self._layout.frames.options = options
@@ -383,15 +384,11 @@ class SynthesizePanel(Panel):
         at = message.get("at")
         if filters is not None and isinstance(at, int) and 0 <= at < len(filters[1]):
             self._screen.pictures.chosen = at
-            self.attempt(lambda: self._select(filters[0], filters[1][at]))
-
-    def _select(self, layer: str, index: int) -> None:
-        self.selection.layer = layer
-        self.selection.filter = index
+            self.attempt(lambda: self.go_to(filters[0], filters[1][at]))
 
     # What is on the slider.
 
     def _at(self, run: Run) -> int:
-        """The place in the reel of the frame that is looked at."""
-        last = len(run.reel) - 1
+        """The place in the buffer of the frame that is looked at."""
+        last = len(run.buffer) - 1
         return last if self._at_frame is None else min(self._at_frame, last)

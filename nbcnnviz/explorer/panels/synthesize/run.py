@@ -4,86 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
-from PIL import Image
-
-from nbcnnviz.core.network import Network
 from nbcnnviz.explorer.front.status import duration
-from nbcnnviz.explorer.options import SELECTED
 from nbcnnviz.session import Task
-from nbcnnviz.synthesis import Controls, Fooled, Frame, FrameBuffer, Recipe
-
-POINTS = 1000
-"""The most steps of a run that its curves show; beyond, every second one is let go."""
-
-
-@dataclass(frozen=True)
-class Specification:
-    """What a run was asked to be.
-
-    Attributes
-    ----------
-    source
-        Where the picture came from, as `Selection.source` has it.
-    objective
-        What a recipe is given to please, a list for a gallery; None for the class that the network sees in the picture.
-    words, titles
-        The objective in words, and that of each picture of a gallery.
-    filters
-        The layer, and for each picture of a gallery the filter it is of.
-    start
-        The frame that the run goes on from, and the step at which it was.
-    """
-
-    recipe: Recipe
-    network: Network
-    image: Image.Image
-    source: str
-    objective: Any
-    words: str
-    titles: tuple[str, ...]
-    controls: Controls
-    options: dict[str, Any] = field(default_factory=dict)
-    filters: tuple[str, tuple[int, ...]] | None = None
-    start: tuple[int, Frame] | None = None
-
-    def named(self) -> Specification:
-        """The same with the class that the network sees in the picture named, where it asks for that one."""
-        if self.objective is not None or self.recipe.raises == "":
-            return self
-        net = self.network
-        index = int(net.head.best(net.scores(self.image)))
-        words = f"class {net.classes[index]} ({index})"
-        return replace(self, objective=index, words=words, titles=(words,))
-
-    def frames(self) -> Generator[Frame, None, None]:
-        """Begin."""
-        recipe, net, options = self.recipe, self.network, {"controls": self.controls, **self.options}
-        picture: Any = self.image
-        if self.start is not None:
-            frame = self.start[1]
-            # A picture that is changed goes on from a frame in its place, unless that was another of its steps.
-            if "start" not in recipe.options or (recipe.raises == "" and not isinstance(frame, Fooled)):
-                picture = frame
-                options.pop("size", None)
-            else:
-                options["start"] = frame
-                if "size" in recipe.options:
-                    size = tuple(frame.input.shape[2:])
-                    options["size"] = None if size == net.input_shape[1:] else size
-        elif options.get("start") == SELECTED:
-            options["start"] = picture
-        given = [picture] if recipe.takes == "picture" else []
-        return recipe.run(net, *given, *([self.objective] if recipe.raises else []), **options)
-
-    def titles_of(self, count: int) -> list[str]:
-        """What each of so many pictures is of."""
-        if count == len(self.titles):
-            return list(self.titles)
-        return [f"{self.titles[0]}, {number}" for number in range(1, count + 1)]
+from nbcnnviz.session.code import network_code, picture_code
+from nbcnnviz.synthesis import Fooled, Frame, FrameBuffer
+from nbcnnviz.synthesis.record import RunRecord
+from nbcnnviz.synthesis.specification import Specification
 
 
 @dataclass(frozen=True)
@@ -93,48 +21,6 @@ class RunFrame:
     step: int
     steps: int
     frame: Frame
-
-
-class RunRecord:
-    """The numbers of a run, step by step, for its curves."""
-
-    def __init__(self) -> None:
-        self.steps: list[int] = []
-        self.scores: list[tuple[float, ...]] = []
-        self.gradients: list[float] = []
-        self.penalties: list[dict[str, float]] = []
-        self.probabilities: list[np.ndarray | None] = []
-        self._every = 1
-
-    def add(self, step: int, frame: Frame) -> None:
-        """Take down a frame: of one picture the probability of every class, of several that of each one's best."""
-        if len(self.steps) > 1 and self.steps[-1] % self._every:
-            self.cut(len(self.steps) - 2)
-        found = frame.probabilities
-        if found is not None:
-            found = (found[0] if len(found) == 1 else found.amax(1)).half()
-        self.steps.append(step)
-        self.scores.append(frame.scores)
-        self.gradients.append(frame.gradient_norm)
-        self.penalties.append(dict(frame.penalties))
-        self.probabilities.append(None if found is None else found.cpu().numpy())
-        if len(self.steps) > POINTS:
-            self._every *= 2
-            kept = [at for at, s in enumerate(self.steps) if s % self._every == 0 or at in (0, len(self.steps) - 1)]
-            for column in self._columns():
-                column[:] = [column[at] for at in kept]
-
-    def cut_after(self, step: int) -> None:
-        """Forget what came after a step."""
-        self.cut(sum(s <= step for s in self.steps) - 1)
-
-    def cut(self, at: int) -> None:
-        """Forget what came after that entry."""
-        for column in self._columns():
-            del column[at + 1 :]
-
-    def _columns(self) -> tuple[list[Any], ...]:
-        return self.steps, self.scores, self.gradients, self.penalties, self.probabilities
 
 
 class Run:
@@ -152,7 +38,7 @@ class Run:
     ----------
     task : Task
         What runs it, once it was started.
-    reel, record
+    buffer, record
         The frames kept, and their numbers.
     newest : RunFrame or None
         The last frame that was made, in full precision.
@@ -165,10 +51,10 @@ class Run:
         self.newest: RunFrame | None = None
         self._last = last
         self._first = -1
-        self.reel, self.record, self._specifications = FrameBuffer(), RunRecord(), [(-1, specification)]
+        self.buffer, self.record, self._specifications = FrameBuffer(), RunRecord(), [(-1, specification)]
         if specification.start is not None and last is not None:
             self._first = specification.start[0]
-            self.reel, self.record = last.reel, last.record
+            self.buffer, self.record = last.buffer, last.record
             earlier = (known for known in last._specifications if known[0] < self._first)
             self._specifications = [*earlier, (self._first, specification)]
 
@@ -185,6 +71,12 @@ class Run:
     def specification_of(self, step: int) -> Specification:
         """What was asked for when a step was taken: by this run, or by one that it went on from."""
         return next(one for first, one in reversed(self._specifications) if first < step or first == -1)
+
+    def code(self, at: int) -> str:
+        """The lines of Python that make a kept frame again, its imports and its network among them."""
+        specification = self.specification_of(self.buffer.steps[at])
+        names, *lines = specification.code(self.buffer[at], picture_code(specification.source))
+        return "\n".join(["import nbcnnviz as nv", names, "", network_code(specification.network), *lines])
 
     def progress(self, frame: RunFrame) -> str:
         """How far it is at a frame, and how long it will take, in words."""
@@ -204,7 +96,7 @@ class Run:
                 words += f"; taken for {frame.top(1)[0][1]}" if frame.done else "; not fooled yet"
         else:
             words = f"Ended at step {step} of {steps}"
-        shown = self.reel.steps[at]
+        shown = self.buffer.steps[at]
         return words if shown == step else f"{words}; this is step {shown}"
 
     def frames(self, task: Task) -> Generator[RunFrame, None, None]:
@@ -230,9 +122,9 @@ class Run:
         first = max(0, self._first)
         self.newest = taken = RunFrame(first + frame.step, first + frame.steps, frame)
         if self._first >= 0 and frame.step == 0:  # the frame that it started from is there already
-            self.reel.cut(self.reel.steps.index(taken.step))
+            self.buffer.cut(self.buffer.steps.index(taken.step))
             self.record.cut_after(taken.step)
         else:
-            self.reel.add(taken.step, frame)
+            self.buffer.add(taken.step, frame)
             self.record.add(taken.step, frame)
         return taken

@@ -9,10 +9,11 @@ from PIL import Image, ImageOps
 
 from nbcnnviz.explorer.front import PictureFrame
 from nbcnnviz.explorer.panels.synthesize.curves import Curves
-from nbcnnviz.explorer.panels.synthesize.run import Run, RunFrame, Specification
+from nbcnnviz.explorer.panels.synthesize.run import Run, RunFrame
 from nbcnnviz.explorer.widgets.layout import hint, set_traits
 from nbcnnviz.session.pace import Pace
 from nbcnnviz.synthesis import Fooled, Frame
+from nbcnnviz.synthesis.specification import Specification
 
 CURVES_A_SECOND = 5
 

@@ -13,10 +13,11 @@ from nbcnnviz.core.errors import NbcnnvizError
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.options import Option, checked, in_force
 from nbcnnviz.explorer.options import OptionControls
-from nbcnnviz.explorer.panels.synthesize.question import KINDS, Kind, Question, Subject
 from nbcnnviz.explorer.widgets.layout import menu, reveal, row, set_traits
+from nbcnnviz.session import Snapshot
 from nbcnnviz.synthesis import Controls, Recipe, recipes
 from nbcnnviz.synthesis.controls import CONTROLS
+from nbcnnviz.synthesis.subject import KINDS, Kind, Question, Subject
 
 _LABEL_WIDTH = 148
 
@@ -207,3 +208,8 @@ class Setup:
         if name in CONTROLS:
             self._moved(name, value)
         self._changed()
+
+
+def subject_of(s: Snapshot) -> Subject:
+    """What a run could be about, at a moment of the selection."""
+    return Subject(s.network, s.class_, s.layer, s.filter, s.unit)

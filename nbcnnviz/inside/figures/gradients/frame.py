@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.targets import Target
+from nbcnnviz.core.targets import Target, in_python
 from nbcnnviz.inside.dead import Dead
 from nbcnnviz.inside.statistics import Depth, Histogram
 
@@ -74,6 +74,21 @@ class GradientsFrame:
         bad, known = self.depth.not_finite, self.network.layers.get(layer)
         names = [] if known is None else [n for p in known.parameters for n in (p, f"gradient of {p}")]
         return f"gradient of {layer}" in bad, layer in bad, any(name in bad for name in names)
+
+    def code(self, image: str) -> list[str]:
+        """The lines that make the numbers again, where ``net`` is given and ``image`` is an expression."""
+        more, target = in_python(self.target)
+        lines = [
+            "from nbcnnviz.inside import DeadFilters, depth, histograms",
+            f"trace = net.trace({image})",
+            *more,
+            f"norms = depth(trace, {target}, learning_rate={self.depth.learning_rate!r})",
+        ]
+        if "gradients" in self.histograms:
+            lines.append(f"spread = histograms(trace, {self.layer!r}, {target})")
+        elif self.histograms:
+            lines.append(f"spread = histograms(trace, {self.layer!r}, gradients={{}})  # there are none")
+        return [*lines, "dead = DeadFilters()", "dead.add(trace)  # and the other pictures' traces"]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that the charts are made of, by name."""

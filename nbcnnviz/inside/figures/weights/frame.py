@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.targets import Target
+from nbcnnviz.core.targets import Target, in_python
 from nbcnnviz.inside.kernels import By, Weights
 from nbcnnviz.render import Scale
 from nbcnnviz.render.tiles import mosaic_shape
@@ -71,6 +71,24 @@ class WeightsFrame:
     def layer(self) -> str:
         """Whose weights they are."""
         return self.weights.layer
+
+    def code(self, image: str) -> list[str]:
+        """The lines that make the numbers again, where ``net`` is given and ``image`` is an expression."""
+        lines = ["from nbcnnviz.inside import weights", f"trace = net.trace({image})"]
+        by, layer = f"by={self.by!r}", repr(self.layer)
+        if self.without:
+            shown = f"shown = weights(trace, {layer}, {by})  # no gradient"
+            return [*lines, shown, f"chosen = shown.values[{self.filter}]"]
+        more, target = in_python(self.target)
+        shown = f"shown = weights(trace, {layer}, {by}, gradient=True, target={target})"
+        chosen = f"chosen, its_gradient = shown.values[{self.filter}], shown.gradient[{self.filter}]"
+        return [*lines, *more, shown, chosen]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The numbers of the whole layer, by name; those that there are."""
+        found, names = self.weights, ("gradient", "shifts", "shift_gradient", "norms", "gradient_norms", "inputs")
+        arrays = {"weights": found.values, "order": self.order} | {name: getattr(found, name) for name in names}
+        return {name: as_numpy(tensor) for name, tensor in arrays.items() if tensor is not None}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a run is asked to please, from what is selected, in words and as an objective."""
+"""What a run is asked to raise, from what is selected, in words and as an objective."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from nbcnnviz.core.errors import FilterRangeError, MethodNotApplicableError
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.targets import Channel, LayerEnergy, Unit, as_target
-from nbcnnviz.session import Snapshot
+from nbcnnviz.core.targets import Channel, ClassScore, LayerEnergy, Unit, as_target
 
 Kind = Literal["class", "filter", "unit", "layer"]
 
@@ -37,18 +36,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a run could be about: the selection at one moment."""
+    """What a run could be about: a network, and the target, layer, filter and unit of it that are selected."""
 
     network: Network
-    target: Any
-    layer: str | None
-    filter: int | None
-    unit: tuple[int, int] | None
-
-    @classmethod
-    def of(cls, s: Snapshot) -> Subject:
-        """What is selected."""
-        return cls(s.network, s.class_, s.layer, s.filter, s.unit)
+    target: Any = None
+    layer: str | None = None
+    filter: int | None = None
+    unit: tuple[int, int] | None = None
 
     @property
     def natural(self) -> Kind:
@@ -129,7 +123,7 @@ class Subject:
         return tuple(found)
 
     def _class(self, index: int) -> str:
-        return f"{self.network.classes[index]} ({index})"
+        return ClassScore(index).describe(self.network)
 
 
 def numbers(part: str) -> tuple[int, ...] | None:
