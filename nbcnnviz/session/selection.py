@@ -18,12 +18,13 @@ from nbcnnviz.core.errors import (
     FilterRangeError,
     ImageError,
     MethodNotApplicableError,
+    NbcnnvizError,
     UnknownClassError,
     UnknownMethodError,
 )
 from nbcnnviz.core.grids import no_maps
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.targets import Channel, ClassScore, Target, Unit
+from nbcnnviz.core.targets import Channel, ClassScore, Target, Unit, as_target
 from nbcnnviz.session.snapshot import Snapshot, crop_box
 
 _WITHOUT_MAPS = "saliency"
@@ -33,9 +34,9 @@ class Selection(t.HasTraits):
     """What is looked at: network, picture, layer, filter, target, method, options.
 
     Every trait may be set from Python, on any thread, one change after the other; what is not valid raises the error that
-    says why, and changes nothing. A new network sets layer, filter and target back; but it keeps a class where it has the
-    same classes, and layer and filter where it has the same layers, so that a trained network can be compared with itself
-    untrained. Where it has no maps, a method that needs them becomes saliency.
+    says why, and changes nothing. A new network sets layer, filter and target back; but it keeps a class, or a target made of
+    classes, where it has the same classes, and layer, filter and any target where it has the same layers too, so that a
+    trained network can be compared with itself untrained. Where it has no maps, a method that needs them becomes saliency.
 
     Attributes
     ----------
@@ -313,7 +314,7 @@ class Selection(t.HasTraits):
             return
         if _architecture(old) != _architecture(new):
             self._along(unit=None, filter=None, layer=new.last_maps)
-        if self.target is not None and not (isinstance(self.target, int) and list(old.classes) == list(new.classes)):
+        if self.target is not None and not _means_the_same(self.target, old, new):
             chosen = self.filter, self.unit
             self._along(target=None)  # which would lead back from a filter to the class
             self._along(filter=chosen[0])
@@ -355,6 +356,22 @@ class Selection(t.HasTraits):
 def _architecture(network: Network) -> dict[str, tuple[str, tuple[int, ...]]]:
     """The layers of a network, their kinds and shapes: where they are the same, a layer and its filters are too."""
     return {name: (layer.kind, layer.shape) for name, layer in network.layers.items()}
+
+
+def _means_the_same(target: Any, old: Network, new: Network) -> bool:
+    """Whether another network of the same classes can be asked the same; of a layer, if it has the same layers.
+
+    Not of a box by its number in what a network found, nor of likeness to what a network makes of a reference.
+    """
+    if list(old.classes) != list(new.classes) or new.kind != old.kind or new.kind in ("detection", "embedding"):
+        return False
+    if isinstance(target, int):
+        return True
+    asked = as_target(target)
+    with suppress(NbcnnvizError):
+        asked.check(new)
+        return asked.layers == frozenset() or _architecture(old) == _architecture(new)
+    return False
 
 
 def _traits(state: Snapshot) -> dict[str, Any]:

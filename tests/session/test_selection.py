@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 import nbcnnviz as nv
+from nbcnnviz.metrics import randomised
 from nbcnnviz.session import Selection
 from tests import toys
 
@@ -163,6 +164,37 @@ def test_a_new_network_sets_layer_filter_and_target_back(selection: Selection) -
     selection.network = network = other_network()
     assert (selection.layer, selection.filter, selection.target) == (network.last_maps, None, None)
     assert selection.source == "chelsea"
+
+
+OF_CLASSES = nv.ClassScore(1) - nv.ClassScore(2)
+OF_A_LAYER = [nv.LayerEnergy("4"), nv.ClassScore(1) + nv.Channel("4", 7), lambda trace: trace["4"].mean((1, 2, 3))]
+
+
+@pytest.mark.parametrize("target", [OF_CLASSES, *OF_A_LAYER])
+def test_a_network_of_the_same_layers_and_classes_is_asked_the_same(selection: Selection, target) -> None:
+    selection.target = target
+    selection.filter = 1
+    selection.network = randomised(selection.network)
+    assert selection.target is target
+    assert selection.filter == 1
+
+
+def test_a_network_of_other_layers_is_asked_of_the_same_classes_but_not_of_layers(selection: Selection) -> None:
+    toy, target = selection.network, OF_CLASSES
+    module = nn.Sequential(nn.Conv2d(3, 7, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(7, 5))
+    other = nv.Network(module, size=24, classes=toy.classes)
+    assert "4" in other.layers, "another layer of the same name"
+    selection.target = target
+    selection.network = other
+    assert selection.target is target
+    for target in OF_A_LAYER:
+        selection.network = toy
+        selection.target = target
+        selection.network = other
+        assert selection.target is None
+    selection.network, selection.target = toy, OF_CLASSES
+    selection.network = nv.Network(module, size=24, classes=[f"other {i}" for i in range(5)])
+    assert selection.target is None, "the same numbers are other classes there"
 
 
 def test_no_layer_is_the_last_with_maps(selection: Selection, toy: nv.Network) -> None:

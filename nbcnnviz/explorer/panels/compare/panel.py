@@ -150,10 +150,8 @@ class ComparePanel(Panel):
                     "anew can be selected."
                 )
         elif axis == "networks":
-            target, layer = selection.target, selection.layer
-            before, selection.network = selection.network, entry.value
-            if before.classes == selection.network.classes:
-                selection.target = target
+            layer = selection.layer
+            selection.network = entry.value
             if layer in selection.network.layers:
                 selection.layer = layer
         elif axis == "pictures":
