@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as w
@@ -16,6 +15,7 @@ from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front.status import duration
 from nbcnnviz.explorer.options import OptionControls
 from nbcnnviz.explorer.panels.panel import Act
+from nbcnnviz.explorer.widgets.layout import Updating
 from nbcnnviz.session import Session, Snapshot, View
 from nbcnnviz.zoo import bundled, from_torchvision, networks
 
@@ -51,7 +51,7 @@ class Controls(View):
         self._all = False
         self._asked: tuple[str, int, bool] | None = None
         # Controls answer to changes on any thread, and what is set here must not be taken for the reader's.
-        self._follower = threading.local()
+        self._updating = Updating()
         self._one_at_a_time = threading.RLock()
         self.network = _menu("Network", "The network to explain (Alt+N)", "n")
         self.method = _menu("Method", "How the map is made (Alt+M)", "m")
@@ -75,18 +75,9 @@ class Controls(View):
         if not self._selection.changing:
             self.follow()
 
-    @contextmanager
-    def _following(self) -> Iterator[None]:
-        with self._one_at_a_time:
-            self._follower.here = True
-            try:
-                yield
-            finally:
-                self._follower.here = False
-
     def follow(self) -> None:
         """Show the selection, whatever the controls show."""
-        with self._following():
+        with self._one_at_a_time, self._updating:
             selection = self._selection.snapshot
             shown = self._session.loading or self._key(selection.network)
             asked = shown, len(self._own), self._all
@@ -143,14 +134,14 @@ class Controls(View):
     # From the controls to the selection.
 
     def _change(self, act: Act) -> None:
-        if not getattr(self._follower, "here", False):
+        if not self._updating:
             self._attempt(act)
 
     def _method_chosen(self, change: t.Bunch) -> None:
         self._change(lambda: setattr(self._selection, "method", change.new))
 
     def _network_chosen(self, change: t.Bunch) -> None:
-        if getattr(self._follower, "here", False):
+        if self._updating:
             return
         if change.new == MORE:
             self._all = True

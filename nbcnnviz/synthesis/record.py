@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,35 @@ class RunRecord:
             kept = [at for at, s in enumerate(self.steps) if s % self._every == 0 or at in (0, len(self.steps) - 1)]
             for column in self._columns():
                 column[:] = [column[at] for at in kept]
+
+    def best(
+        self, titles: Sequence[str], classes: Sequence[str], asked: Sequence[int], most: int = 5
+    ) -> tuple[np.ndarray, list[str]]:
+        """The probabilities of the best classes, (classes, steps), and their names; of several pictures each one's best.
+
+        Parameters
+        ----------
+        titles
+            Of the pictures.
+        classes
+            The names of all classes.
+        asked
+            The classes that are among them in any case.
+        most
+            How many classes there are, at most.
+        """
+        last = self.probabilities[-1] if self.probabilities else None
+        if last is None:
+            return np.zeros((0, 0)), []
+        if self.scores and len(self.scores[-1]) > 1:
+            shown, names = list(range(len(last))), [f"{title}, its best class" for title in titles]
+        else:
+            best = np.argsort(last)[::-1][:most].tolist()
+            shown = list(dict.fromkeys([*asked, *best]))[:most]
+            names = [classes[index] for index in shown]
+        blank = np.full(len(last), np.nan, np.float16)
+        rows = [blank if found is None or len(found) != len(last) else found for found in self.probabilities]
+        return np.stack([row[shown] for row in rows], axis=1), names
 
     def cut_after(self, step: int) -> None:
         """Forget what came after a step."""

@@ -7,7 +7,8 @@ from ipycanvas import Canvas, hold_canvas
 from PIL import Image
 
 from nbcnnviz.explorer.front import MapFrame
-from nbcnnviz.explorer.front.canvas import MANAGER, CanvasHost, ring
+from nbcnnviz.explorer.front.canvas import MANAGER, CanvasHost
+from nbcnnviz.explorer.front.marks import ring
 from tests.explorer.conftest import PATIENCE
 
 

@@ -60,7 +60,7 @@ def test_the_result_is_what_the_selection_asks_for(explore, toy: nv.Network) -> 
     assert same(answers(ex), nv.attribute(trace, method="saliency", target=nv.Channel("0", 3)))
     ex.selection.image = "coffee"
     assert same(answers(ex), nv.attribute(toy.trace("coffee"), method="saliency", target=nv.Channel("0", 3)))
-    assert ex._sides.predictions._top == toy.trace("coffee").top(8)
+    assert ex._sides.predictions.table.top == toy.trace("coffee").top(8)
 
 
 def test_a_first_question_may_be_given(explore, toy: nv.Network) -> None:
@@ -76,7 +76,7 @@ def test_panels_that_are_not_shown_are_not_there(explore, toy: nv.Network, panel
     ex = explore(toy, panels=panels)
     shown = [ex._status, ex._sides.predictions.widget] if panels else []
     assert list(ex.children[0].children) == shown
-    assert ex._sides.predictions._top
+    assert ex._sides.predictions.table.top
 
 
 def test_a_module_or_a_name_is_a_network(explore) -> None:
@@ -447,7 +447,7 @@ def test_a_network_that_was_trained_on_is_looked_at_anew(explore, method: str) -
     result = answers(ex)
     assert same(result, nv.attribute(network, "chelsea", method=method, target=0))
     assert not torch.equal(result.trace.scores, before)
-    assert ex._sides.predictions._top == result.trace.top(8), "the predictions are the new ones too"
+    assert ex._sides.predictions.table.top == result.trace.top(8), "the predictions are the new ones too"
 
 
 def test_other_parameters_in_the_place_of_the_old_are_seen_too(explore) -> None:
@@ -471,7 +471,7 @@ def test_weights_that_change_between_the_passes_are_looked_at_once_more(explore,
     monkeypatch.setattr(view.attribute, "stream", train_first)
     ex.selection.method = "saliency"
     assert same(answers(ex), nv.attribute(network, "chelsea", method="saliency"))
-    assert ex._sides.predictions._top == ex.result.trace.top(8)
+    assert ex._sides.predictions.table.top == ex.result.trace.top(8)
 
 
 class Moody(nn.Module):

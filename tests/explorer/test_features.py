@@ -19,8 +19,8 @@ import nbcnnviz as nv
 from nbcnnviz import inside
 from nbcnnviz.explorer import Explorer
 from nbcnnviz.explorer.front import parts_of
+from nbcnnviz.explorer.panels import features as module
 from nbcnnviz.explorer.panels.features import FeaturesPanel
-from nbcnnviz.explorer.panels.features import panel as module
 from nbcnnviz.inside.figures.features import A_PAGE, TILE
 from nbcnnviz.render import coloured
 from nbcnnviz.session.selection import Selection
@@ -329,7 +329,7 @@ def test_a_page_turned_while_another_is_computed_is_not_lost(open_features, toy:
         return made(*given)
 
     made = module.pages_of
-    monkeypatch.setattr("nbcnnviz.explorer.panels.features.panel.pages_of", slow)
+    monkeypatch.setattr("nbcnnviz.explorer.panels.features.pages_of", slow)
     panel.order.value = "contribution"
     assert begun.wait(30)
     panel._turn_to(3)  # as a click does, before it asks

@@ -68,15 +68,3 @@ class CanvasHost:
     def _draw_again(self) -> None:
         if self._last is not None:
             self.draw(self._last)
-
-
-def ring(x: float, y: float, width: int) -> Draw:
-    """A ring around a place of a picture of some width, white within black, to be seen on any picture."""
-    radius, line = width / 45, min(1.0, width / 224)  # the same on the screen, however few pixels the picture has
-
-    def draw(canvas: Canvas) -> None:
-        for colour, thickness in (("black", 4), ("white", 2)):
-            canvas.stroke_style, canvas.line_width = colour, thickness * line
-            canvas.stroke_circle(x, y, radius)
-
-    return draw

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import traitlets as t
 
 from nbcnnviz.explorer.front.base import Front
-
-
-@dataclass(frozen=True)
-class Row:
-    """A class in the list: its index and name, its value in words, where its bar starts and ends on a scale of 0 to 1."""
-
-    index: int
-    name: str
-    text: str
-    start: float
-    end: float
+from nbcnnviz.inside.predictions import Row
 
 
 class ClassList(Front):

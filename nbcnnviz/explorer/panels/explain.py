@@ -19,6 +19,7 @@ from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import MapFrame, ring
 from nbcnnviz.explorer.front.maps import PINNED, VIEWS
 from nbcnnviz.explorer.panels.panel import Panel
+from nbcnnviz.inside.figures import amiss, applied_at
 from nbcnnviz.inside.figures.files import FORMATS, write
 from nbcnnviz.inside.places import Places
 from nbcnnviz.metrics import rank_correlation
@@ -78,16 +79,6 @@ class Compared:
 
     result: Attribution
     likeness: str
-
-    @property
-    def step(self) -> int:
-        """How far the method has come."""
-        return self.result.step
-
-    @property
-    def steps(self) -> int:
-        """How many steps it has."""
-        return self.result.steps
 
 
 class ExplainPanel(Explanation, Panel):
@@ -159,7 +150,7 @@ class ExplainPanel(Explanation, Panel):
         scale = Scale.to_show(map_)
         picture = in_colour(result) if result.view == "picture" else None
         self.widget.show_map(map_, scale, self.widget.colours_for(scale.signed), picture)
-        self.widget.caption = self._caption(result) + _remark(map_, scale)
+        self.widget.caption = self._caption(result) + amiss(map_, scale, ": ")
         if scale.high > 0:
             self._mark_strongest(map_, *result.trace.size)
         else:
@@ -245,7 +236,7 @@ class ExplainPanel(Explanation, Panel):
 
     def _caption(self, result: Attribution) -> str:
         where = "" if result.layer == "input" else f" at {_called(result.trace, result.layer)}"
-        governed = f", applied at {counted(result.rectifiers, 'rectifier')}" if result.rectifiers else ""
+        governed = applied_at(result.rectifiers)
         # What is not finite is told beside the scale, of the map as it is drawn.
         unruled = "".join(f", {remark}" for remark in result.remarks if remark.startswith("not ruled"))
         what = result.caption
@@ -258,16 +249,3 @@ def _called(trace: Trace, layer: str) -> str:
     """A layer's name, with its kind where the name is but a number."""
     known = trace.network.layers.get(layer)
     return f"{layer} ({known.kind})" if known is not None and layer.partition(":")[0].isdigit() else layer
-
-
-def counted(number: int, what: str) -> str:
-    """A number of things, in words."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _remark(map_: Tensor, scale: Scale) -> str:
-    """What a reader would else take for a fault of the explorer."""
-    broken = map_.numel() - int(map_.isfinite().sum())
-    if broken:
-        return f": {broken} of {map_.numel()} values are NaN or infinite"
-    return "" if scale.high > 0 else ": zero everywhere"

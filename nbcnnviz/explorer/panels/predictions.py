@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from nbcnnviz.core.targets import ClassScore
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.explorer.front.classes import ClassList, Row
-from nbcnnviz.inside.predictions import bar, bar_range, matching, percent, why_nothing
+from nbcnnviz.explorer.front.classes import ClassList
+from nbcnnviz.inside.predictions import ClassTable
 
-_SHOWN, _FOUND = 8, 40
-
-Value = tuple[str, float]
+_FOUND = 40
 
 
 class PredictionsPanel:
@@ -29,15 +26,13 @@ class PredictionsPanel:
     ----------
     widget : ClassList
         What is shown.
+    table : ClassTable or None
+        What the network says of the picture; None before there is one.
     """
 
     def __init__(self, choose: Callable[[Any], None]) -> None:
         self._choose = choose
-        self._names: Sequence[str] = ()
-        self._kind = "logits"
-        self._said: Callable[[float], str] = percent
-        self._values: Mapping[int, Value] = {}  # all that are known, best first
-        self._top: list[tuple[int, str, float]] = []
+        self.table: ClassTable | None = None
         self.widget = ClassList(label="Classes")
         self.widget.on("choose", lambda message: self._chosen(message.get("index")))
         self.widget.on("contrast", lambda message: self._contrasted(message.get("index")))
@@ -45,19 +40,12 @@ class PredictionsPanel:
 
     def show(self, trace: Trace) -> None:
         """Show a trace's best classes; of a segmentation those present, of a regression the values."""
-        network = trace.network
-        self._names, self._kind = network.classes, network.kind
-        self._said = network.head.text if self._kind == "regression" else percent
-        known = trace.top(max(1, len(self._names)))
-        self._values = {index: (name, value) for index, name, value in known}
-        self._top = [entry for entry in known[:_SHOWN] if entry[2] > 0 or self._kind != "segmentation"]
-        widget = self.widget
+        table, widget = ClassTable(trace), self.widget
+        self.table = table
         with widget.hold_sync():
-            widget.heading = "Values" if self._kind == "regression" else "Classes"
-            widget.count = len(self._names)
-            widget.topped = self._kind != "embedding" and (self._kind != "regression" or len(self._names) == 1)
-            widget.note = "" if self._top else why_nothing(trace)
-            self._lay()
+            widget.heading, widget.count = table.heading, len(table.names)
+            widget.topped, widget.note = table.has_best, table.note
+            self._show_rows()
             self._search(widget.wanted)
 
     def mark(self, chosen: int | None, against: int | None = None, top: bool = False) -> None:
@@ -66,33 +54,18 @@ class PredictionsPanel:
             self.widget.chosen = -1 if chosen is None else chosen
             self.widget.against = -1 if against is None else against
             self.widget.top = top
-            self._lay()
+            self._show_rows()
 
-    def _lay(self) -> None:
-        """Put up the best rows, and below them the class explained, or held against it, if it is not among them."""
-        shown = [index for index, *_ in self._top]
-        more = (self.widget.chosen, self.widget.against)
-        self.widget.show(self._rows([*shown, *dict.fromkeys(i for i in more if i >= 0 and i not in shown)]))
-
-    def _rows(self, indices: Sequence[int]) -> list[Row]:
-        values = [self._value(index) for index in indices]
-        low, high = bar_range(values) if self._kind == "regression" else (0.0, 1.0)
-        return [
-            Row(index, self._name(index), self._said(value), *bar(value, low, high))
-            for index, value in zip(indices, values, strict=True)
-            if index < len(self._names)  # of the network before, until the first trace of this one
-        ]
-
-    def _name(self, index: int) -> str:
-        return self._names[index] if index < len(self._names) else ""
-
-    def _value(self, index: int) -> float:
-        return self._values[index][1] if index in self._values else 0.0 if self._values else math.nan
+    def _show_rows(self) -> None:
+        """Show the best rows, and below them the class explained, or held against it, if it is not among them."""
+        if self.table is not None:
+            more = (index for index in (self.widget.chosen, self.widget.against) if index >= 0)
+            self.widget.show(self.table.rows(dict.fromkeys([*(index for index, *_ in self.table.top), *more])))
 
     def _search(self, text: Any) -> None:
-        if isinstance(text, str):
-            found = matching(text, self._names, lambda index: self._value(index))
-            self.widget.show_found(text, self._rows(found[:_FOUND]), len(found))
+        if isinstance(text, str) and self.table is not None:
+            found = self.table.search(text)
+            self.widget.show_found(text, self.table.rows(found[:_FOUND]), len(found))
 
     def _chosen(self, index: Any) -> None:
         if index is None or self._is_class(index):
@@ -105,4 +78,4 @@ class PredictionsPanel:
             self._choose(index if same else ClassScore(chosen) - ClassScore(index))
 
     def _is_class(self, index: Any) -> bool:
-        return type(index) is int and 0 <= index < len(self._names)
+        return type(index) is int and 0 <= index < (len(self.table.names) if self.table is not None else 0)

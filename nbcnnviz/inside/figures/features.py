@@ -17,6 +17,7 @@ from nbcnnviz.core.targets import TargetLike, Unit, as_target
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.inside import Box, FeatureMaps, Place, Ranking, Switches, feature_maps, project, ranking, strongest
 from nbcnnviz.inside.features import By
+from nbcnnviz.inside.figures import amiss, applied_at
 from nbcnnviz.render import Scale
 from nbcnnviz.render.tiles import Tile, reduced
 
@@ -212,7 +213,9 @@ def large_of(trace: Trace, stack: Stack, filter_: int) -> Large:
         caption += f"strongest {best.value:.3g} at row {best.row}, column {best.column}"
     else:
         caption += f"{float(values):.3g}"
-    return Large(filter_, values, scale, best, caption + _remark(values, scale))
+    return Large(
+        filter_, values, scale, best, caption + amiss(values, scale, "; ", "the filter does not answer to this picture")
+    )
 
 
 def unit_map_of(trace: Trace, unit: Unit, how: str) -> UnitMap:
@@ -233,11 +236,11 @@ def unit_view_of(trace: Trace, stack: Stack, unit: Unit, how: str, box: Box, fou
     at = f" at row {row}, column {column} of filter {unit.channel}" if stack.spatial else f" {unit.channel}"
     sees = "the whole picture" if (box.height, box.width) == trace.size else f"{box.height} x {box.width} pixels"
     if how != "Gradient" and found.rectifiers:
-        how += f", applied at {found.rectifiers} rectifier{'s' if found.rectifiers > 1 else ''}"
+        how += applied_at(found.rectifiers)
     elif how != "Gradient":
         how += ", no rectifier on the way" + (": the same as the gradient" if how != ZEILER else "")
     flat = "a small change of the picture does not change the unit, whose rectifier is flat there"
-    caption = f"Unit{at}: {place.value:.3g}, sees {sees}. {how}{_remark(map_, scale, flat)}"
+    caption = f"Unit{at}: {place.value:.3g}, sees {sees}. {how}{amiss(map_, scale, '; ', flat)}"
     return UnitView(place, box, found, map_, scale, caption)
 
 
@@ -262,11 +265,3 @@ def _scale(high: float, stack: Stack) -> Scale:
 
 def _finite(values: Tensor) -> Tensor:
     return values.nan_to_num(0, 0, 0)
-
-
-def _remark(map_: Tensor, scale: Scale, why_zero: str = "the filter does not answer to this picture") -> str:
-    """What a reader would else take for a fault of the explorer."""
-    broken = map_.numel() - int(map_.isfinite().sum())
-    if broken:
-        return f"; {broken} of {map_.numel()} values are NaN or infinite"
-    return "" if scale.high > 0 else f"; zero everywhere: {why_zero}"

@@ -11,7 +11,6 @@ from nbcnnviz.explorer.widgets.charts import LineChart
 from nbcnnviz.explorer.widgets.layout import row, toggles
 from nbcnnviz.synthesis.record import RunRecord
 
-_CLASSES = 5
 _HEIGHT = 140
 _KINDS = {
     "Probability": "The probabilities of the most likely classes",
@@ -76,26 +75,8 @@ class Curves:
             self._other.draw(steps, values, names=[words.get(name, name) for name in names], absent=absent)
         else:
             absent = "The forward pass ends at the layer asked for: there are no probabilities."
-            probabilities, names = _probabilities(record, titles, classes, asked)
+            probabilities, names = record.best(titles, classes, asked)
             self._other.draw(steps, probabilities, names=names, absent=absent)
-
-
-def _probabilities(
-    record: RunRecord, titles: Sequence[str], classes: Sequence[str], asked: Sequence[int]
-) -> tuple[np.ndarray, list[str]]:
-    last = record.probabilities[-1] if record.probabilities else None
-    if last is None:
-        return np.zeros((0, 0)), []
-    several = bool(record.scores) and len(record.scores[-1]) > 1
-    if several:
-        shown, names = list(range(len(last))), [f"{title}, its best class" for title in titles]
-    else:
-        best = np.argsort(last)[::-1][:_CLASSES].tolist()
-        shown = list(dict.fromkeys([*asked, *best]))[:_CLASSES]
-        names = [classes[index] for index in shown]
-    blank = np.full(len(last), np.nan, np.float16)
-    rows = [blank if found is None or len(found) != len(last) else found for found in record.probabilities]
-    return np.stack([row[shown] for row in rows], axis=1), names
 
 
 def _heading(*parts: w.Widget | str) -> w.HBox:

@@ -1,4 +1,4 @@
-"""From the selection to frames, from frames to the screen, and from clicks to the selection."""
+"""The Features panel: what the filters of a layer answered, and what made a unit of one fire."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nbcnnviz.core.errors import MethodNotApplicableError
 from nbcnnviz.core.targets import Unit, in_python
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import MapFrame, TileFrame, ring
-from nbcnnviz.explorer.panels.features.drawing import DOTS, dots, outline, poster, together
+from nbcnnviz.explorer.front.marks import DOTS, dots, outline, together
 from nbcnnviz.explorer.panels.panel import Act, Panel
 from nbcnnviz.explorer.widgets.layout import Updating, button, checkbox, column, growing, hint, menu, reveal, row
 from nbcnnviz.inside import Ranking, strongest
@@ -32,6 +32,7 @@ from nbcnnviz.inside.figures.features import (
 )  # fmt: skip
 from nbcnnviz.inside.figures.files import FORMATS, Figure
 from nbcnnviz.inside.figures.kept import FeatureFigures
+from nbcnnviz.inside.figures.poster import poster
 from nbcnnviz.session import Selection, Snapshot
 
 _VIEWS = ({"kind": "overlay", "title": "Over the picture"}, {"kind": "map", "title": "Map"})
@@ -313,10 +314,10 @@ class FeaturesPanel(Panel):
     def figure(self, shown: Features) -> Figure:
         """The page beside the maps, and their numbers."""
         page, large, view = shown.page, shown.large, shown.unit_view
-        captions, maps = [page.caption, large.caption], [(self.large, large.values, large.scale)]
+        captions, maps = [page.caption, large.caption], [(_look(self.large), large.values, large.scale)]
         if view is not None:
             captions.append(view.caption)
-            maps.append((self.unit, view.map, view.scale))
+            maps.append((_look(self.unit), view.map, view.scale))
         assert self._picture is not None
         sheet = poster(page, self.tiles.colours, self._picture, maps, view.box if view is not None else None)
         return Figure(sheet, shown.arrays, ". ".join(captions))
@@ -351,3 +352,7 @@ class FeaturesPanel(Panel):
             lines.append(f"unit_map = trace.gradient({unit}, rule={rule!r})[0]")
         lines.append(f"shown = unit_map{'.sum(0)' if self.signed.value else '.abs().amax(0)'}")
         return lines
+
+
+def _look(frame: MapFrame) -> dict[str, Any]:
+    return {name: getattr(frame, name) for name in ("opacity", "threshold", "colours")}
