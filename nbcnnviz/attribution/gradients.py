@@ -140,5 +140,5 @@ def gradient_at(trace: Trace, target: Target, layer: str) -> Tensor:
 
 def _ruled(trace: Trace, target: Target, layer: str, rule: Rule) -> tuple[Tensor, int]:
     if layer == "input":
-        return trace.gradient_and_governed(target, "input", rule)
-    return trace.map_gradient_and_governed(target, layer, rule)
+        return trace.gradient_and_rectifiers(target, "input", rule)
+    return trace.map_gradient_and_rectifiers(target, layer, rule)

@@ -32,7 +32,7 @@ KINDS = (*_OF_ROWS, Segmentation.kind, Detection.kind)
 _LEAST_EMBEDDING = 8  # numbers; rows of unit length that are shorter may be an angle's sine and cosine
 
 
-def check_told(told: str | None, unit: str) -> None:
+def check_kind(told: str | None, unit: str) -> None:
     """Raise UnknownOptionError for a kind of scores that there is not, or a unit for what has none."""
     if told is not None and (not isinstance(told, str) or told not in KINDS):
         raise UnknownOptionError(told, KINDS, f"scores is one of {', '.join(KINDS)}.")

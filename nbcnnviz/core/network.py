@@ -25,7 +25,7 @@ from nbcnnviz.core.errors import (
     UnknownLayerError,
     first_sentence,
 )
-from nbcnnviz.core.finding import check_told, family, find_head
+from nbcnnviz.core.finding import check_kind, family, find_head
 from nbcnnviz.core.grids import Layout, Reshape
 from nbcnnviz.core.heads import Classes, listed
 from nbcnnviz.core.images import load_image
@@ -137,7 +137,7 @@ class Network(Passes):
     ) -> None:
         if not isinstance(module, nn.Module):
             raise NetworkError(f"A network is made of a torch.nn.Module, not of a {type(module).__name__}.")
-        check_told(scores, unit)
+        check_kind(scores, unit)
         classes = listed(classes)
         self.module = module
         self._habits = Habits()  # until a pass has been watched

@@ -292,7 +292,7 @@ def counterparts(pairs: Iterable[tuple[Node, Node]]) -> dict[Node, Node]:
     return found
 
 
-def settle(regions: Iterable[Region], others: dict[Node, str], same: Mapping[Node, Node], values: Values) -> Found:
+def decide(regions: Iterable[Region], others: dict[Node, str], same: Mapping[Node, Node], values: Values) -> Found:
     """Which candidates are rectifiers, by the numbers of a pass whose nodes are the ``same`` as the candidates' are."""
     found = Found(others=dict(others))
     taken: set[Node] = set()

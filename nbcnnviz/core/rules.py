@@ -66,7 +66,7 @@ def is_rectifier(node: Node) -> bool:
     return cut is not None and bool((torch.as_tensor(cut) == 0).all())
 
 
-class Governed(int):
+class RectifierCount(int):
     """How many rectifiers a rule governed.
 
     Attributes
@@ -100,9 +100,9 @@ class Met:
     nodes: set[Node] = field(default_factory=set)
     others: dict[Node, str] = field(default_factory=dict)
 
-    def counted(self) -> Governed:
+    def counted(self) -> RectifierCount:
         """How many rectifiers there were, with the names of the others."""
-        return Governed(len(self.nodes), tuple(sorted(self.others.values())))
+        return RectifierCount(len(self.nodes), tuple(sorted(self.others.values())))
 
 
 @contextmanager

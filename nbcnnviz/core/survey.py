@@ -114,7 +114,7 @@ class Survey:
         made = -2 if output.is_inference() else output._version
         if self._batched:
             same, version = self._made[id(output)] if self._tensors.get(id(output)) is output else (0, -1)
-            known = version == made and not self._told(name)
+            known = version == made and not self._reshaped_by_name(name)
             self._judged.append(self._judged[same] if known else self._judge(call, output.detach()))
         elif call.name == name:  # else the network takes another way for another picture
             call.values.append(output.detach().clone())
@@ -142,7 +142,7 @@ class Survey:
         first = self._x if self._batched else self._x[:1]
         return -1 if given.shape == first.shape and torch.equal(given, first) else None
 
-    def _told(self, name: str) -> bool:
+    def _reshaped_by_name(self, name: str) -> bool:
         return isinstance(self._reshape, Mapping) and name in self._reshape
 
     def _judge(self, call: _Call, out: Tensor) -> Found:

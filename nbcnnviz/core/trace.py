@@ -28,8 +28,8 @@ from nbcnnviz.core.errors import (
 from nbcnnviz.core.grids import arranged, maps_of, no_maps
 from nbcnnviz.core.preprocess import to_pictures
 from nbcnnviz.core.recording import Activation, Recording
-from nbcnnviz.core.rectifiers import Found, Values, candidates, counterparts, settle
-from nbcnnviz.core.rules import RULES, Governed, Rule, is_rectifier, ruling
+from nbcnnviz.core.rectifiers import Found, Values, candidates, counterparts, decide
+from nbcnnviz.core.rules import RULES, RectifierCount, Rule, is_rectifier, ruling
 from nbcnnviz.core.targets import TargetLike, as_target, scores_of_target
 
 if TYPE_CHECKING:
@@ -171,12 +171,12 @@ class Trace(Answers):
         GradientError, UnknownLayerError, UnknownClassError, FilterRangeError
             As `gradient`.
         """
-        return self.map_gradient_and_governed(of, layer, rule)[0]
+        return self.map_gradient_and_rectifiers(of, layer, rule)[0]
 
-    def map_gradient_and_governed(self, of: TargetLike, layer: str, rule: Rule = "gradient") -> tuple[Tensor, int]:
+    def map_gradient_and_rectifiers(self, of: TargetLike, layer: str, rule: Rule = "gradient") -> tuple[Tensor, int]:
         """As `map_gradient`, with the number of rectifiers that the rule governed on the way."""
         self.maps(layer)
-        gradient, governed = self.gradient_and_governed(of, layer, rule)
+        gradient, governed = self.gradient_and_rectifiers(of, layer, rule)
         return arranged(self.network, layer, gradient, self.size), governed
 
     @property
@@ -225,11 +225,11 @@ class Trace(Answers):
         UnknownLayerError, UnknownClassError, FilterRangeError
             If a name or an index is not the network's.
         """
-        grads: Tensor | dict[str, Tensor] = self.gradient_and_governed(of, wrt, rule)[0]
+        grads: Tensor | dict[str, Tensor] = self.gradient_and_rectifiers(of, wrt, rule)[0]
         return grads
 
     @_naming_the_cause
-    def gradient_and_governed(
+    def gradient_and_rectifiers(
         self, of: TargetLike = None, wrt: str | Sequence[str] | Every = "input", rule: Rule = "gradient"
     ) -> tuple[Any, int]:
         """As `gradient`, with the number of rectifiers that the rule governed on the way."""
@@ -316,7 +316,7 @@ class Trace(Answers):
     @_naming_the_cause
     def backward(
         self, of: TargetLike, sources: Sequence[Any], rule: Rule = "gradient"
-    ) -> tuple[tuple[Tensor | None, ...], Governed]:
+    ) -> tuple[tuple[Tensor | None, ...], RectifierCount]:
         """The gradients at leaves or edges of the graph, and the number of rectifiers that the rule governed.
 
         For what has no name: see `torch.autograd.graph.GradientEdge`. None where the target does not depend on it.
@@ -352,8 +352,8 @@ class Trace(Answers):
             with suppress(NbcnnvizError), values:
                 again = self.network.trace(batch, layers=tuple(self._activations))._roots()
                 same = counterparts((node, again[name]) for name, node in roots.items() if name in again)
-                return settle(regions, others, same, values)
-        return settle(regions, others, {}, Values())
+                return decide(regions, others, same, values)
+        return decide(regions, others, {}, Values())
 
     def _roots(self) -> dict[str, Node]:
         """The nodes of the graph from which all others can be reached, by the names of their layers; "" for the scores."""

@@ -185,7 +185,7 @@ def _run(axis: str, entries: list[Entry], known: Comparison | None) -> Iterator[
     for at, entry in enumerate(entries):
         same = _answered(entry, known)
         if same is not None:
-            entries[at] = _settled(entry, same.result, same.error, same.applies)
+            entries[at] = _finished(entry, same.result, same.error, same.applies)
             ranks.take(at, same.result)
     yield Comparison(axis, tuple(entries), ranks.correlations.copy())
     for at in sorted(range(len(entries)), key=lambda at: entries[at].cost):
@@ -209,17 +209,17 @@ def _made(entry: Entry) -> Iterator[Entry]:
     except StaleTraceError:
         raise
     except NbcnnvizError as error:
-        yield _settled(entry, None, str(error), not isinstance(error, _NO_MEANING))
+        yield _finished(entry, None, str(error), not isinstance(error, _NO_MEANING))
         return
     except Exception as error:  # a method may be the user's, and a pass may need more memory than there is
-        yield _settled(entry, None, f"{type(error).__name__}: {first_sentence(error)}", True)
+        yield _finished(entry, None, f"{type(error).__name__}: {first_sentence(error)}", True)
         return
     finally:
         frames.close()  # type: ignore[attr-defined]
-    yield _settled(entry, frame, "", True)
+    yield _finished(entry, frame, "", True)
 
 
-def _settled(entry: Entry, result: Attribution | None, error: str, applies: bool) -> Entry:
+def _finished(entry: Entry, result: Attribution | None, error: str, applies: bool) -> Entry:
     return replace(entry, result=result, done=True, error=error, applies=applies)
 
 

@@ -17,7 +17,7 @@ _SHARES = (0.1, 0.3, 0.5, 0.7)
 
 
 @dataclass(frozen=True)
-class Asking:
+class MetricInput:
     """What a metric is told: the map, the options that it was made with, the object's box, the seed."""
 
     result: Attribution
@@ -48,7 +48,7 @@ class Metric:
     better: str
     needs_box: bool
     cost: str
-    run: Callable[[Asking], Score | Curve]
+    run: Callable[[MetricInput], Score | Curve]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,24 +125,24 @@ def judge(
     for name in names:
         if name not in METRICS:
             raise UnknownOptionError(name, METRICS, f"The metrics are {', '.join(METRICS)}.")
-    asking = Asking(result, dict(options or {}), box, picture, seed)
-    return (_judged(METRICS[name], asking) for name in METRICS if name in names)
+    given = MetricInput(result, dict(options or {}), box, picture, seed)
+    return (_judged(METRICS[name], given) for name in METRICS if name in names)
 
 
-def _judged(metric: Metric, asking: Asking) -> Judged:
-    if metric.needs_box and asking.box is None:
+def _judged(metric: Metric, given: MetricInput) -> Judged:
+    if metric.needs_box and given.box is None:
         return Judged(metric, None, "Mark where the object is: a box on the picture.")
     try:
-        return Judged(metric, metric.run(asking))
+        return Judged(metric, metric.run(given))
     except StaleTraceError:
         raise
     except NbcnnvizError as error:
         return Judged(metric, None, str(error))
 
 
-def _completeness(asking: Asking) -> Score:
+def _completeness(given: MetricInput) -> Score:
     """By how much a map's sum is not what it promises to be, as a share of the sum."""
-    result, at = asking.result, asking.picture
+    result, at = given.result, given.picture
     if result.completeness is None:
         raise MethodNotApplicableError(
             f"{methods()[result.method].title} does not promise that its values add up to a difference of scores."
@@ -157,37 +157,37 @@ def _completeness(asking: Asking) -> Score:
     )
 
 
-def _sensitivity(asking: Asking) -> Score:
-    result = asking.result
+def _sensitivity(given: MetricInput) -> Score:
+    result = given.result
     return sensitivity(
         result.trace,
         method=result.method,
         target=result.target,
         layer=result.layer,
-        picture=asking.picture,
+        picture=given.picture,
         samples=4,
-        seed=asking.seed,
-        options=asking.options,
+        seed=given.seed,
+        options=given.options,
     )
 
 
-def _pointing(asking: Asking) -> Score:
-    return pointing(asking.result, asking.box, picture=asking.picture)
+def _pointing(given: MetricInput) -> Score:
+    return pointing(given.result, given.box, picture=given.picture)
 
 
-def _inside(asking: Asking) -> Score:
+def _inside(given: MetricInput) -> Score:
     """The share of the map that lies on the object, which pointing finds along the way."""
-    found = pointing(asking.result, asking.box, tolerance=0, picture=asking.picture)
+    found = pointing(given.result, given.box, tolerance=0, picture=given.picture)
     meaning = "The share of the map's positive values that lies on the object."
     return Score("inside", found.details["inside"], found.chance, meaning)
 
 
-def _curve(measure: Callable[..., Curve], **given: Any) -> Callable[[Asking], Curve]:
+def _curve(measure: Callable[..., Curve], **given: Any) -> Callable[[MetricInput], Curve]:
     return lambda a: measure(a.result.trace, a.result, picture=a.picture, seed=a.seed, **given)
 
 
-def _infidelity(asking: Asking) -> Score:
-    a = asking
+def _infidelity(given: MetricInput) -> Score:
+    a = given
     return infidelity(a.result.trace, a.result, picture=a.picture, samples=24, scaled=True, seed=a.seed)
 
 

@@ -15,7 +15,7 @@ from nbcnnviz.attribution import Attribution, Method, attribute, methods
 from nbcnnviz.attribution.method import find
 from nbcnnviz.core.errors import MethodNotApplicableError, NbcnnvizError, UnknownOptionError
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.rules import Governed, Rule
+from nbcnnviz.core.rules import RectifierCount, Rule
 from nbcnnviz.core.samples import samples
 from nbcnnviz.core.targets import ClassScore, Target, TargetLike, as_target
 from nbcnnviz.core.trace import Every, Trace
@@ -324,16 +324,16 @@ class _WithGradients(Trace):
         self._targets = list(targets)
         self._known: dict[str, Tensor] = {}
 
-    def gradient_and_governed(
+    def gradient_and_rectifiers(
         self, of: TargetLike = None, wrt: str | Sequence[str] | Every = "input", rule: Rule = "gradient"
     ) -> tuple[Any, int]:
-        """See `Trace.gradient_and_governed`."""
+        """See `Trace.gradient_and_rectifiers`."""
         target = as_target(of, self)
         if rule != "gradient" or not self._worth_it(wrt) or target not in self._targets:
-            return super().gradient_and_governed(of, wrt, rule)
+            return super().gradient_and_rectifiers(of, wrt, rule)
         if wrt not in self._known:
             self._known[wrt] = self.gradients(self._targets, wrt)
-        return self._known[wrt][self._targets.index(target)], Governed()
+        return self._known[wrt][self._targets.index(target)], RectifierCount()
 
     def _worth_it(self, wrt: object) -> TypeGuard[str]:
         """Whether little lies between the scores and what is asked for."""

@@ -121,7 +121,7 @@ def test_a_rectifier_written_out_by_hand_is_governed(name: str, rule: str) -> No
     module = Tiny(f).double().eval()
     x = 2 * torch.randn(2, 3, 15, 17, dtype=torch.double)
     trace = nv.Network(module, size=(15, 17)).trace(x)
-    found, governed = trace.gradient_and_governed(1, rule=rule)
+    found, governed = trace.gradient_and_rectifiers(1, rule=rule)
     own = x.clone().requires_grad_()
     module.activation = lambda y: ByHand.apply(y, f, rule)
     (expected,) = torch.autograd.grad(module(own)[:, 1].sum(), own)
@@ -157,7 +157,7 @@ OTHERS: dict[str, tuple[Callable[[Tensor], Tensor], tuple[str, ...]]] = {
 def test_what_is_no_rectifier_is_not_governed_but_named_if_it_is_an_activation(name: str) -> None:
     f, named = OTHERS[name]
     trace = nv.Network(Tiny(f).eval(), size=15).trace(3 * torch.randn(1, 3, 15, 15))
-    found, governed = trace.gradient_and_governed(0, rule="guided")
+    found, governed = trace.gradient_and_rectifiers(0, rule="guided")
     assert governed == 0
     assert tuple(n for n in governed.unruled) == named
     assert torch.equal(found, trace.gradient(0))
@@ -187,7 +187,7 @@ class Gated(nn.Module):
 @pytest.mark.parametrize("gate", ["squeeze", "GLU", "detached", "self-attention", "residual"])
 def test_gates_that_look_at_more_than_one_number_are_left_alone(gate: str) -> None:
     trace = nv.Network(Gated(gate).eval(), size=15).trace(torch.randn(1, 3, 15, 15))
-    _, governed = trace.gradient_and_governed(0, rule="guided")
+    _, governed = trace.gradient_and_rectifiers(0, rule="guided")
     assert governed == 1, "the ReLU"
     assert governed.unruled == ()
 
@@ -214,7 +214,7 @@ class Learned(nn.Module):
 def test_learned_rectifiers_are_governed(rule: str) -> None:
     module = Learned().double().eval()
     x = 2 * torch.randn(2, 3, 15, 17, dtype=torch.double)
-    found, governed = nv.Network(module, size=(15, 17)).trace(x).gradient_and_governed(1, rule=rule)
+    found, governed = nv.Network(module, size=(15, 17)).trace(x).gradient_and_rectifiers(1, rule=rule)
     own = x.clone().requires_grad_()
     y = ByHand.apply(module.conv1(own), module.swish, rule)
     y = ByHand.apply(module.conv2(y), module.prelu, rule)
@@ -251,7 +251,7 @@ def test_a_map_names_what_was_not_ruled() -> None:
 def test_a_rectifier_whose_input_never_changes_sign_is_named_not_guessed() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sigmoid(), Apply(lambda x: torch.where(x > 0, x, 0.0)), nn.ReLU())
     module = nn.Sequential(module, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)).eval()
-    _, governed = nv.Network(module, size=15).trace(torch.rand(1, 3, 15, 15)).gradient_and_governed(0, rule="guided")
+    _, governed = nv.Network(module, size=15).trace(torch.rand(1, 3, 15, 15)).gradient_and_rectifiers(0, rule="guided")
     assert governed == 1
     assert governed.unruled == ("Sigmoid", "Where")
 
@@ -286,6 +286,6 @@ def test_a_rectifier_is_recognised_however_small_or_large_the_numbers_are(name: 
     with torch.no_grad():
         module.conv1.bias.zero_()
         module.conv2.bias.zero_()
-    _, governed = nv.Network(module, size=15).trace(x).gradient_and_governed(1, rule="guided")
+    _, governed = nv.Network(module, size=15).trace(x).gradient_and_rectifiers(1, rule="guided")
     assert governed == 2
     assert governed.unruled == ()

@@ -128,7 +128,7 @@ def test_every_way_to_rectify_is_governed(name: str, rule: str) -> None:
     module = Tiny(ACTIVATIONS[name]).double().eval()
     x = 2 * torch.randn(2, 3, 9, 11, dtype=torch.double)
     trace = nv.Network(module, size=(9, 11)).trace(x)
-    found, governed = trace.gradient_and_governed(1, rule=rule)
+    found, governed = trace.gradient_and_rectifiers(1, rule=rule)
     expected, met = reference_gradient(module, x, 1, rule)
     assert relative_error(found, expected) < 1e-7  # torch rounds some slopes to single precision
     assert governed == met == 2
@@ -179,7 +179,7 @@ def test_a_rectifier_written_over_a_view_is_governed(in_place, beside, rule: str
     x = torch.randn(1, 3, 9, 9)
     trace = nv.Network(written, size=9).trace(x)
     assert relative_error(trace.scores, written(x)) < 1e-6  # torch's exp has one last bit more over a gap in memory
-    found, governed = trace.gradient_and_governed(2, rule=rule)
+    found, governed = trace.gradient_and_rectifiers(2, rule=rule)
     expected, met = reference_gradient(plain, x, 2, rule)
     assert relative_error(found, expected) < 1e-6
     assert governed == (0 if rule == "gradient" else met)
@@ -190,7 +190,7 @@ def test_a_rectifier_written_over_a_view_is_governed(in_place, beside, rule: str
 def test_branching_and_reused_rectifiers_are_governed_at_each_call(make, rule: str) -> None:
     module = make().eval()
     x = torch.randn(1, 3, 9, 9)
-    found, governed = nv.Network(module, size=9).trace(x).gradient_and_governed(0, rule=rule)
+    found, governed = nv.Network(module, size=9).trace(x).gradient_and_rectifiers(0, rule=rule)
     expected, met = reference_gradient(module, x, 0, rule)
     assert relative_error(found, expected) < 1e-6
     assert governed == met
@@ -228,7 +228,7 @@ def test_guided_backprop_through_a_branching_rectifier_equals_zennit() -> None:
 def test_what_does_not_cut_at_zero_is_no_rectifier(function) -> None:
     module = Tiny(function).eval()
     trace = nv.Network(module, size=9).trace(torch.randn(1, 3, 9, 9))
-    found, governed = trace.gradient_and_governed(0, rule="guided")
+    found, governed = trace.gradient_and_rectifiers(0, rule="guided")
     assert governed == 0
     assert torch.equal(found, trace.gradient(0))
 

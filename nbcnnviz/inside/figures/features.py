@@ -223,7 +223,7 @@ def unit_map_of(trace: Trace, unit: Unit, how: str) -> UnitMap:
     if how == ZEILER:
         projection = project(trace, unit.layer, unit.channel, place=unit.place)
         return UnitMap(projection.values.float().cpu(), projection.rectifiers, projection.switches)
-    gradient, rectifiers = trace.gradient_and_governed(unit, "input", RULES[how])
+    gradient, rectifiers = trace.gradient_and_rectifiers(unit, "input", RULES[how])
     return UnitMap(gradient[0].float().cpu(), rectifiers, None)
 
 
