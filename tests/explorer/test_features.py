@@ -21,6 +21,7 @@ from nbcnnviz.explorer import Explorer
 from nbcnnviz.explorer.front import parts_of
 from nbcnnviz.explorer.panels import features as module
 from nbcnnviz.explorer.panels.features import FeaturesPanel
+from nbcnnviz.inside.figures import kept
 from nbcnnviz.inside.figures.features import A_PAGE, TILE
 from nbcnnviz.render import coloured
 from nbcnnviz.session.selection import Selection
@@ -223,8 +224,8 @@ def made(monkeypatch) -> list[str]:
     names: list[str] = []
 
     def count(name: str) -> None:
-        make = getattr(module, f"{name}_of")
-        monkeypatch.setattr(module, f"{name}_of", lambda *args: [names.append(name), make(*args)][1])
+        make = getattr(kept, f"{name}_of")
+        monkeypatch.setattr(kept, f"{name}_of", lambda *args: [names.append(name), make(*args)][1])
 
     for name in ("stack", "order", "page", "large", "unit_map", "unit_view"):
         count(name)

@@ -19,7 +19,7 @@ from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import MapFrame, ring
 from nbcnnviz.explorer.front.maps import PINNED, VIEWS
 from nbcnnviz.explorer.panels.panel import Panel
-from nbcnnviz.inside.figures import amiss, applied_at
+from nbcnnviz.inside.figures.captions import amiss, applied_at
 from nbcnnviz.inside.figures.files import FORMATS, write
 from nbcnnviz.inside.places import Places
 from nbcnnviz.metrics import rank_correlation

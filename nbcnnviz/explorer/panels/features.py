@@ -71,6 +71,7 @@ class FeaturesPanel(Panel):
     title = "Features"
     uses_class = False
     formats = FORMATS
+    things = "feature maps"
     result: Features | None = None
 
     def __init__(self, selection: Selection, attempt: Callable[[Act], None], ask: Act) -> None:

@@ -56,6 +56,7 @@ class GradientsPanel(Panel):
     name = "gradients"
     title = "Gradients"
     formats = FORMATS
+    things = "gradients"
     widget: w.VBox
     result: GradientsFrame | None = None
 

@@ -42,6 +42,8 @@ class Panel(View):
         Whether it hangs on the class that is selected: then the classes stay beside it where there is little room.
     formats : tuple[str, ...]
         The endings of files that it can be saved as.
+    things : str
+        What it shows, in words.
     widget : ipywidgets.Widget
         What is shown.
     result
@@ -53,6 +55,7 @@ class Panel(View):
     uses_method: ClassVar[bool] = False
     uses_class: ClassVar[bool] = True
     formats: ClassVar[tuple[str, ...]] = ()
+    things: ClassVar[str] = "pictures"
     widget: w.Widget
     result: Any = None
 
@@ -70,7 +73,7 @@ class Panel(View):
         """Write what is shown, in the format that the ending of ``path`` says: one of ``formats``."""
         shown = self.result  # which a task may be changing
         if shown is None:
-            raise NbcnnvizError(f"There is nothing to save yet in {self.title}: wait for the explorer, with ex.wait().")
+            raise NbcnnvizError(f"There are no {self.things} to save yet: wait for the explorer, with ex.wait().")
         self.figure(shown).save(path, code)
 
     def preview(self) -> Image.Image | None:

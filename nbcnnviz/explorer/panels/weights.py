@@ -75,6 +75,7 @@ class WeightsPanel(Panel):
     title = "Weights"
     uses_class = False
     formats = FORMATS
+    things = "weights"
     widget: w.VBox
     result: WeightsFrame | None = None
 

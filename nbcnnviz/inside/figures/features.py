@@ -17,7 +17,7 @@ from nbcnnviz.core.targets import TargetLike, Unit, as_target
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.inside import Box, FeatureMaps, Place, Ranking, Switches, feature_maps, project, ranking, strongest
 from nbcnnviz.inside.features import By
-from nbcnnviz.inside.figures import amiss, applied_at
+from nbcnnviz.inside.figures.captions import amiss, applied_at
 from nbcnnviz.render import Scale
 from nbcnnviz.render.tiles import Tile, reduced
 

@@ -19,7 +19,7 @@ _SIDE, _GAP, _COLUMNS = 280, 8, 12
 
 def poster(
     page: Page,
-    colours: str,
+    colours: str | None,
     picture: Image.Image,
     maps: Sequence[tuple[Mapping[str, Any], Tensor, Scale]],
     box: Box | None,
@@ -39,7 +39,7 @@ def poster(
         over = overlay(picture, values[None], **look)
         if box is not None and box.height > 0 and box.width > 0:
             ImageDraw.Draw(over).rectangle((box.left, box.top, box.right - 1, box.bottom - 1), outline="white")
-        alone = Image.fromarray(coloured(values, scale, look["colours"]))
+        alone = Image.fromarray(coloured(values, scale, look.get("colours")))
         at = grid.width, _GAP + i * (size[1] + _GAP)
         sheet.paste(over.resize(size, Image.Resampling.BICUBIC), at)
         sheet.paste(alone.resize(size, Image.Resampling.NEAREST), (at[0] + size[0] + _GAP, at[1]))
