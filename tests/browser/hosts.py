@@ -14,7 +14,7 @@ import nbformat
 import numpy as np
 from playwright.sync_api import Browser, Error, Page
 
-from .lab import ROOT
+from .lab import READY, ROOT
 
 _MARIMO = """
 import marimo
@@ -82,7 +82,7 @@ class Host:
         self.page.goto(f"http://127.0.0.1:{port}/{path}", timeout=120_000)
         if name == "notebook":
             self.page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=120_000)
-            self.page.wait_for_timeout(1500)
+            self.page.wait_for_function(READY)
             self.page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
     def _complain(self, error: Error) -> None:

@@ -133,6 +133,24 @@ class Lab:
         self.log.close()
 
 
+def until(page: Page, condition: Callable[[], object], seconds: float = 30) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        page.wait_for_timeout(50)
+
+
+def nothing_happens_for(page: Page, milliseconds: int) -> None:
+    """Let time pass in which what is looked at afterwards must not change."""
+    page.wait_for_timeout(milliseconds)
+
+
+def pause_of_a_hand(page: Page, milliseconds: int) -> None:
+    """Let the time pass that a hand takes between two movements or two keys."""
+    page.wait_for_timeout(milliseconds)
+
+
 # Whether the kernel of the notebook in front has someone who answers what its widgets send.
 READY = """() => {
     const session = window.jupyterapp?.shell.currentWidget?.context?.sessionContext?.session;
@@ -240,10 +258,23 @@ class Sheet:
 
     def until(self, condition: Callable[[], object], seconds: float = 30) -> None:
         """Wait until a condition holds."""
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, "it never came"
-            self.page.wait_for_timeout(50)
+        until(self.page, condition, seconds)
+
+    def steady(self, look: Callable[[], object], times: int = 4) -> object:
+        """What is looked at, once it was the same so many times in a row."""
+        seen: list[object] = []
+
+        def is_steady() -> bool:
+            seen.append(look())
+            return len(seen) >= times and all(one == seen[-1] for one in seen[-times:])
+
+        self.until(is_steady)
+        return seen[-1]
+
+    def save(self) -> None:
+        """Save the notebook."""
+        self.command("docmanager:save")
+        self.page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty")
 
     def at_rest(self) -> None:
         """Wait until no canvas and no chart changes any more."""

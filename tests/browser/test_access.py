@@ -70,7 +70,7 @@ def sheet(open_sheet):
 def turn_to(sheet, name: str, layer: str = "blocks.3", filter_: int | None = 3) -> None:
     sheet.run(TURN_TO.format(name=name, layer=layer, filter=filter_))
     sheet.settle()
-    sheet.page.wait_for_timeout(400)
+    sheet.steady(lambda: controls(sheet))  # which get their names a moment after they come
 
 
 def controls(sheet) -> list[list[str]]:
@@ -117,8 +117,7 @@ def test_names_follow_what_the_kernel_changes(sheet):
     handle = sheet.page.locator(".nbv-at-main .noUi-handle").first
     handle.evaluate("e => e.removeAttribute('aria-label')")
     sheet.run("ex.panels['features'].pager.tooltip = 'other words'")
-    sheet.page.wait_for_timeout(300)
-    assert handle.get_attribute("aria-label") == "other words"
+    sheet.until(lambda: handle.get_attribute("aria-label") == "other words")
     assert handle.evaluate("e => e.closest('[title]').title") == "other words"
     sheet.run("ex.panels['features'].pager.tooltip = 'Turn the pages'")
     turn_to(sheet, "explain", filter_=None)
@@ -126,8 +125,7 @@ def test_names_follow_what_the_kernel_changes(sheet):
     assert chosen.get_attribute("aria-label").startswith(sheet.kernel("ex.result.trace.top(1)[0][1]"))
     sheet.run("ex.selection.filter = 1")
     sheet.settle()
-    sheet.page.wait_for_timeout(100)
-    assert chosen.count() == 0
+    sheet.until(lambda: chosen.count() == 0)
     assert sheet.page.get_by_label("Filter of this layer").input_value() == "1"
 
 
@@ -170,8 +168,7 @@ def test_the_tabs_are_turned_by_keys(sheet):
     sheet.page.locator(f"{EXPLORER} .lm-TabBar-tab.lm-mod-current").first.focus()
     sheet.page.keyboard.press("ArrowRight")
     sheet.page.keyboard.press("Enter")
-    sheet.page.wait_for_timeout(300)
-    assert sheet.kernel("ex.panel") == "features"
+    sheet.until(lambda: sheet.kernel("ex.panel") == "features")
     sheet.settle()
 
 
@@ -204,16 +201,13 @@ def test_every_key_that_is_listed_does_what_it_says(sheet):
         *(("l", 3, True), ("v", 4, "blink")),
     ):
         page.keyboard.press(key)
-        page.wait_for_timeout(450)  # what keys change is saved when they rest
-        assert sheet.kernel(SETTINGS) == [*plain[:at], expected, *plain[at + 1 :]], key
+        wanted = [*plain[:at], expected, *plain[at + 1 :]]
+        sheet.until(lambda wanted=wanted: sheet.kernel(SETTINGS) == wanted)  # what keys change is saved when they rest
         sheet.run("maps.opacity, maps.threshold, maps.colours, maps.contours, maps.compare = " + repr(plain))
-        page.wait_for_timeout(100)
-    zoomed = []
-    for key in ("+", "=", "-", "0"):
+        sheet.at_rest()
+    for key, scale in (("+", 1.5), ("=", 2.25), ("-", 1.5), ("0", 1)):
         page.keyboard.press(key)
-        page.wait_for_timeout(50)
-        zoomed.append(page.evaluate(SCALE))
-    assert zoomed == pytest.approx([1.5, 2.25, 1.5, 1])
+        sheet.until(lambda scale=scale: page.evaluate(SCALE) == pytest.approx(scale))
     for key, ending in (("p", ".png"), ("P", ".svg")):
         with page.expect_download() as download:
             page.keyboard.press(key)
@@ -242,8 +236,7 @@ def test_the_keys_with_alt_undo_copy_and_lead_to_the_files(sheet):
     sheet.settle()
     page.locator(".nbv-frame .nbv-views").first.focus()
     page.keyboard.press("Alt+z")
-    page.wait_for_timeout(300)
-    assert sheet.kernel("ex.selection.target") == before
+    sheet.until(lambda: sheet.kernel("ex.selection.target") == before)
     page.keyboard.press("Alt+c")
     page.wait_for_function("document.querySelector('.nbv-toolbar .nbv-message').textContent === 'Code copied'")
     page.keyboard.press("Alt+s")
@@ -262,7 +255,5 @@ def test_what_goes_on_is_said_in_a_live_region(sheet):
     sheet.page.wait_for_function("[...heard].filter((words) => words.startsWith('Step ')).length > 2", timeout=60_000)
     line.get_by_role("button", name="Stop").click()
     sheet.kernel("ex.panels['synthesize'].wait(60) and None")
-    sheet.page.wait_for_timeout(300)
-    said = sheet.page.evaluate("[...heard]")
-    assert said[-1].startswith("Ended at step")
+    sheet.page.wait_for_function("[...heard].at(-1).startsWith('Ended at step')")
     assert line.get_by_role("status").get_attribute("aria-live") == "polite"

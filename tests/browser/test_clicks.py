@@ -47,7 +47,7 @@ def click(sheet, view: int, x: float, y: float) -> None:
     canvas = sheet.page.locator(".nbv-canvas").nth(view)
     box = canvas.bounding_box()
     canvas.click(position={"x": (x + 0.5) / 128 * box["width"], "y": (y + 0.5) / 96 * box["height"]})
-    sheet.page.wait_for_timeout(150)
+    sheet.steady(lambda: sheet.kernel("repr(ex.selection.target)"))
     sheet.settle()
     sheet.at_rest()
 

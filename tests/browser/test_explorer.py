@@ -8,6 +8,8 @@ from PIL import Image
 
 import nbcnnviz as nv
 
+from .lab import pause_of_a_hand
+
 pytestmark = pytest.mark.browser
 
 CELL = """
@@ -42,7 +44,6 @@ def upload(sheet, path):
     with sheet.page.expect_file_chooser() as chooser:
         sheet.page.locator(".nbv-upload").click()
     chooser.value.set_files(path)
-    sheet.page.wait_for_timeout(800)
 
 
 def test_the_first_map_shows_the_picture_the_overlay_and_the_map(sheet):
@@ -168,7 +169,12 @@ def test_another_sample_changes_picture_map_and_predictions(sheet):
 
 def test_an_uploaded_picture_is_explained(sheet, tmp_path):
     Image.fromarray(np.asarray(nv.load_image("camera"))).save(tmp_path / "holiday.png")
-    expect_change(sheet, lambda: upload(sheet, tmp_path / "holiday.png"), view=0)
+
+    def choose() -> None:
+        upload(sheet, tmp_path / "holiday.png")
+        sheet.until(lambda: sheet.kernel("ex.selection.source") == "holiday.png")
+
+    expect_change(sheet, choose, view=0)
     assert "tripod" in sheet.caption()
     chosen = sheet.page.locator(".nbv-strip [aria-selected=true]")
     assert chosen.get_attribute("data-name") == "holiday.png"
@@ -193,8 +199,7 @@ def test_a_network_whose_weights_are_out_of_reach_gets_a_sentence(sheet):
     sheet.page.wait_for_function("!document.querySelector('.nbv-error').hidden")
     assert "could not be downloaded" in sheet.error()
     assert "efficientnet_lite0" in sheet.error()
-    sheet.page.wait_for_timeout(200)
-    assert sheet.control("Network").input_value() == "efficientnet_lite0 (bundled)"
+    sheet.until(lambda: sheet.control("Network").input_value() == "efficientnet_lite0 (bundled)")
 
 
 def test_opacity_threshold_and_colours_change_pixels_without_a_message(sheet):
@@ -208,20 +213,18 @@ def test_opacity_threshold_and_colours_change_pixels_without_a_message(sheet):
             slider.evaluate(
                 "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})); }", f"{step:.2f}"
             )
-            page.wait_for_timeout(20)
+            pause_of_a_hand(page, 20)
         assert sheet.sent == sent
         assert np.abs(pixels(sheet, 1) - before).max() > 8
     before = pixels(sheet, 2)
     page.locator(".nbv-scale select").first.select_option("viridis")
-    page.wait_for_timeout(200)
-    assert np.abs(pixels(sheet, 2) - before).max() > 8
+    sheet.until(lambda: np.abs(pixels(sheet, 2) - before).max() > 8)
 
 
 def test_the_value_under_the_cursor_is_told(sheet):
     box = sheet.page.locator(".nbv-canvas").nth(2).bounding_box()
     sheet.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    sheet.page.wait_for_timeout(100)
-    assert "value" in sheet.page.locator(".nbv-readout").inner_text()
+    sheet.until(lambda: "value" in sheet.page.locator(".nbv-readout").inner_text())
 
 
 def test_a_fast_drag_over_layers_ends_on_the_last_with_no_queue_behind(sheet):
@@ -231,7 +234,7 @@ def test_a_fast_drag_over_layers_ends_on_the_last_with_no_queue_behind(sheet):
     sheet.settle()
     for _ in range(50):
         sheet.page.keyboard.press("ArrowRight")
-        sheet.page.wait_for_timeout(38)
+        pause_of_a_hand(sheet.page, 38)
     sheet.settle()
     last = sheet.kernel("ex.selection.layer")
     mapped = "[ex._sides.map.names[r] for r in ex._sides.map.order if ex._sides.map.sides[r]]"
@@ -256,7 +259,8 @@ def test_a_map_is_pinned_compared_with_another_and_let_go(sheet, artifacts):
     assert np.abs(pixels(sheet, 3) - first).max() <= 2
     overlay = pixels(sheet, 1).reshape(224, 224, 4)
     page.get_by_label("Compare").select_option("split")
-    page.wait_for_timeout(200)
+    sheet.until(lambda: (pixels(sheet, 1) != overlay.ravel()).any())
+    sheet.at_rest()
     both = pixels(sheet, 1).reshape(224, 224, 4)
     assert np.abs(both[:, :112] - first.reshape(224, 224, 4)[:, :112]).max() <= 2
     assert (both[:, 112:] == overlay[:, 112:]).all()
@@ -264,7 +268,8 @@ def test_a_map_is_pinned_compared_with_another_and_let_go(sheet, artifacts):
     assert page.locator(".nbv-likeness").inner_text() == f"Rank correlation with the pinned map: {said:.2f}"
     page.screenshot(path=artifacts / "pinned.png")
     page.get_by_label("Against").select_option("picture")
-    page.wait_for_timeout(200)
+    sheet.until(lambda: (pixels(sheet, 1) != both.ravel()).any())
+    sheet.at_rest()
     bare = pixels(sheet, 1).reshape(224, 224, 4)
     assert (bare[:, :112] == pixels(sheet, 0).reshape(224, 224, 4)[:, :112]).all()
     page.get_by_label("Compare").select_option("overlay")
@@ -280,10 +285,8 @@ def test_what_is_zoomed_in_one_panel_is_zoomed_in_the_others(sheet):
     sheet.run("ex.panel = 'features'; ex.selection.filter = 3; ex.wait(60)")
     page.wait_for_function("document.querySelectorAll('.nbv-views').length >= 2")
     sheet.settle()
-    page.wait_for_timeout(500)  # a frame that was just made takes over what the others show
-    shown = page.evaluate(looks)
-    assert shown[0].endswith("scale(1.5)")
-    assert set(shown) == {shown[0]}
+    sheet.until(lambda: len(set(page.evaluate(looks))) == 1)  # a frame that was just made takes over what others show
+    assert page.evaluate(looks)[0].endswith("scale(1.5)")
     page.locator(".nbv-share:visible").click()
     assert set(page.evaluate(looks)) == {"none"}
     sheet.run("ex.panel = 'explain'; ex.selection.filter = None; ex.wait(60)")
@@ -292,14 +295,12 @@ def test_what_is_zoomed_in_one_panel_is_zoomed_in_the_others(sheet):
 
 def test_the_page_comes_back_after_a_reload(sheet):
     before = [pixels(sheet, view) for view in range(3)]
-    sheet.command("docmanager:save")
-    sheet.page.wait_for_timeout(500)
+    sheet.save()
     sheet.page.reload()
     sheet.page.wait_for_selector(".nbv-frame", timeout=90_000)
     sheet.wait_for_map()
-    sheet.page.wait_for_timeout(500)
     for view in range(3):
-        assert np.abs(pixels(sheet, view) - before[view]).max() <= 2
+        sheet.until(lambda view=view: np.abs(pixels(sheet, view) - before[view]).max() <= 2)
 
 
 @pytest.mark.parametrize("width", [900, 1600])
@@ -310,7 +311,6 @@ def test_screenshots(sheet, artifacts, width, dark):
     sheet.hide_sidebar()
     sheet.theme(dark)
     sheet.settle()
-    sheet.page.wait_for_timeout(700)
     sheet.page.screenshot(path=artifacts / f"explorer-{width}-{'dark' if dark else 'light'}.png")
     frame = sheet.page.locator(".nbv-frame").first.bounding_box()
     assert frame["x"] + frame["width"] <= width

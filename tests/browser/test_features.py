@@ -259,8 +259,7 @@ def test_the_switches_of_max_pools_are_drawn_as_dots(pooled):
 
 def test_after_a_reload_everything_is_there_again(pooled):
     before = tiles(pooled), view(pooled, LARGE), view(pooled, UNIT)
-    pooled.command("docmanager:save")
-    pooled.page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty")
+    pooled.save()
     pooled.page.reload()
     pooled.page.wait_for_selector(".nbv-tile", timeout=90_000)
     pooled.hide_sidebar()

@@ -17,7 +17,7 @@ from nbcnnviz.explorer.front.base import encoded
 from nbcnnviz.render import Scale, coloured, lookup_table
 from nbcnnviz.render.tiles import Tile
 
-from .lab import ROOT
+from .lab import ROOT, nothing_happens_for, pause_of_a_hand, until
 
 pytestmark = pytest.mark.browser
 
@@ -69,7 +69,7 @@ def sheet(open_sheet):
     sheet = open_sheet(CELL, views="picture,overlay,map")
     sheet.page.wait_for_selector(".nbv-pictures canvas", timeout=120_000)
     sheet.hide_sidebar()
-    sheet.page.wait_for_timeout(500)
+    sheet.at_rest()
     return sheet
 
 
@@ -80,9 +80,8 @@ def _nothing_heard(request):
 
 
 def heard(sheet):
-    """What the widgets told the kernel in this test."""
-    sheet.page.wait_for_timeout(150)
-    return sheet.kernel("heard")
+    """What the widgets told the kernel in this test, once no more comes."""
+    return sheet.steady(lambda: sheet.kernel("heard"))
 
 
 def drawn(sheet, selector, at=0):
@@ -95,9 +94,10 @@ def canvas_of(page, selector, at=0):
     return np.array(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGBA"), np.int16)
 
 
-def rest(sheet, milliseconds=250):
+def rest(sheet):
+    """Wait until everything is painted."""
     sheet.page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
-    sheet.page.wait_for_timeout(milliseconds)
+    sheet.at_rest()
 
 
 def tile(sheet, at):
@@ -191,11 +191,11 @@ def test_a_drag_paints_with_the_display_and_tells_the_kernel_at_its_end(sheet, p
         y = box["y"] + box["height"] / 2
         page.mouse.move(box["x"] + 5, y)
         page.mouse.down()
-        page.wait_for_timeout(100)
+        pause_of_a_hand(page, 100)
         sent, frames, paints = sheet.sent, page.evaluate("frames_"), page.evaluate("paints.size")
         for step in range(60):
             page.mouse.move(box["x"] + 5 + step * (box["width"] - 10) / 60, y)
-            page.wait_for_timeout(10)
+            pause_of_a_hand(page, 10)
         assert sheet.sent == sent, "nothing until the mouse is let go"
         frames, paints = page.evaluate("frames_") - frames, page.evaluate("paints.size") - paints
         print(f"{label}: {paints} paintings in {frames} frames of the display")
@@ -243,7 +243,7 @@ def test_python_exports_the_very_pixels_that_are_seen(sheet, plain):
             look = {"opacity": 0.7, "threshold": 0.0, "contours": False, **look}
             sheet.run(f"maps.set_trait('compare', {'split' if 'split' in look else 'overlay'!r})")
             sheet.run(f"look = {look}\nfor name, value in look.items(): setattr(maps, name, value)")
-            rest(sheet, 60)
+            rest(sheet)
             shown = pixels_of_maps(sheet)[1]
             sheet.run("made = overlay(Image.open(io.BytesIO(maps.picture)), map_[None], colours=maps.colours, **look)")
             made = np.array(sheet.kernel("np.asarray(made).tolist()"), np.int16)
@@ -271,7 +271,7 @@ def test_a_split_shows_the_picture_on_its_left_and_moves_by_mouse_and_keys(sheet
     sent = sheet.sent
     for step in range(10):
         sheet.page.mouse.move(stage["x"] + stage["width"] * (0.5 - 0.025 * (step + 1)), y)
-    rest(sheet, 50)
+    rest(sheet)
     assert sheet.sent == sent
     sheet.page.mouse.up()
     rest(sheet)
@@ -319,7 +319,7 @@ def test_the_wheel_zooms_with_ctrl_in_all_views_and_scrolls_the_page_without(she
     box = view(sheet, 2).bounding_box()
     sheet.page.mouse.move(box["x"] + box["width"] * 0.93, box["y"] + box["height"] * 0.9)
     sheet.page.mouse.wheel(0, -10)
-    rest(sheet, 100)
+    rest(sheet)
     assert [scale for scale, *_ in scales(sheet)] == [1, 1, 1]
     box = view(sheet, 2).bounding_box()
     sheet.page.mouse.move(box["x"] + box["width"] * 0.93, box["y"] + box["height"] * 0.9)
@@ -327,7 +327,7 @@ def test_the_wheel_zooms_with_ctrl_in_all_views_and_scrolls_the_page_without(she
     sheet.page.keyboard.down("Control")
     sheet.page.mouse.wheel(0, -300)
     sheet.page.keyboard.up("Control")
-    rest(sheet, 100)
+    rest(sheet)
     zoomed = scales(sheet)
     assert zoomed[0][0] > 2
     assert zoomed[0] == zoomed[1] == zoomed[2]
@@ -350,7 +350,7 @@ def test_a_drag_pans_all_views_and_chooses_nothing_and_a_double_click_shows_all(
     sheet.page.mouse.move(x + 30, y + 10)
     sheet.page.mouse.move(x + 40, y + 20)
     sheet.page.mouse.up()
-    rest(sheet, 100)
+    rest(sheet)
     after = scales(sheet)
     for (scale, left, top), (scale_after, left_after, top_after) in zip(before, after, strict=True):
         assert scale == scale_after == pytest.approx(2.25)
@@ -358,7 +358,7 @@ def test_a_drag_pans_all_views_and_chooses_nothing_and_a_double_click_shows_all(
         assert top_after - top == pytest.approx(20, abs=1)
     assert heard(sheet) == []
     sheet.page.mouse.dblclick(x, y)
-    rest(sheet, 100)
+    rest(sheet)
     assert [scale for scale, *_ in scales(sheet)] == [1, 1, 1]
 
 
@@ -385,9 +385,8 @@ def test_keys_change_the_settings_and_are_saved_when_they_rest(sheet, plain):
     sheet.page.locator(".nbv-views").focus()
     for key in ("O", "O", "t", "c", "l"):
         sheet.page.keyboard.press(key)
-    rest(sheet, 500)
-    settings = sheet.kernel("[maps.opacity, maps.threshold, maps.colours, maps.contours]")
-    assert settings == [0.5, 0.05, "viridis", True]
+    settings = "[maps.opacity, maps.threshold, maps.colours, maps.contours]"
+    sheet.until(lambda: sheet.kernel(settings) == [0.5, 0.05, "viridis", True])
 
 
 def test_the_keys_are_listed_and_escape_closes_the_list_alone(sheet):
@@ -511,7 +510,7 @@ def test_as_many_tiles_a_row_as_there_is_room_and_all_of_them_on_the_canvas(shee
     try:
         for width in (700, 1600):
             sheet.page.set_viewport_size({"width": width, "height": 1000})
-            rest(sheet, 500)
+            rest(sheet)
             places = layout(sheet)
             columns = sum(top == places[0][1] for _, top, *_ in places)
             room = sheet.page.locator(".nbv-scroll").evaluate("(e) => e.clientWidth")
@@ -524,7 +523,7 @@ def test_as_many_tiles_a_row_as_there_is_room_and_all_of_them_on_the_canvas(shee
             assert canvas[y : y + h, x : x + w, 3].min() == 255
     finally:
         sheet.page.set_viewport_size({"width": 1600, "height": 1000})
-        rest(sheet, 500)
+        rest(sheet)
 
 
 def test_a_click_on_a_tile_chooses_what_it_stands_for(sheet):
@@ -543,7 +542,7 @@ def test_a_chosen_tile_comes_into_sight_while_the_page_stays(sheet):
     sheet.page.set_viewport_size({"width": 700, "height": 1000})  # all forty have no room
     try:
         sheet.page.get_by_role("button", name="outside").focus()
-        rest(sheet, 500)
+        rest(sheet)
         top = sheet.page.locator(".nbv-scroll").bounding_box()["y"]
         for chosen in (139, 100):
             sheet.run(f"tiles.chosen = {chosen}")
@@ -554,7 +553,7 @@ def test_a_chosen_tile_comes_into_sight_while_the_page_stays(sheet):
             assert outer["y"] == top
     finally:
         sheet.page.set_viewport_size({"width": 1600, "height": 1000})
-        rest(sheet, 500)
+        rest(sheet)
 
 
 def test_keys_walk_over_the_tiles_and_choose_one(sheet):
@@ -604,7 +603,7 @@ def test_tiles_are_one_tab_stop_and_jupyterlab_takes_none_of_their_keys(sheet):
 def test_the_value_under_the_cursor_is_told_with_its_tile(sheet):
     width = tile(sheet, 2).bounding_box()["width"]
     tile(sheet, 2).hover(position={"x": 0.5 * width / 14, "y": 2.5 * width / 14})
-    rest(sheet, 50)
+    rest(sheet)
     text = sheet.page.locator(".nbv-tileframe .nbv-readout").inner_text()
     assert text.startswith("filter 102   row 2  column 0  value ")
     assert float(text.split()[-1]) == pytest.approx(sheet.kernel("float(grid[2, 2, 0])"), abs=0.03)
@@ -624,7 +623,7 @@ def test_tiles_on_scales_of_their_own_have_no_colour_bar_but_values(sheet):
     assert not sheet.page.locator(".nbv-tileframe .nbv-colourbar").is_visible()
     assert "scale of its own" in sheet.page.locator(".nbv-own").inner_text()
     tile(sheet, 2).hover(position={"x": 2, "y": 2})
-    rest(sheet, 50)
+    rest(sheet)
     text = sheet.page.locator(".nbv-tileframe .nbv-readout").inner_text()
     assert float(text.split()[-1]) == pytest.approx(sheet.kernel("100 * float(grid[2, 0, 0])"), abs=3)
     sheet.run("show(grid)")
@@ -645,7 +644,7 @@ def test_colour_tiles_show_their_own_colours_and_read_three_values(sheet):
         assert (middle == pixels[at, 1, 1]).all()
     assert not sheet.page.locator(".nbv-tileframe select").is_visible()
     tile(sheet, 4).hover(position={"x": 32, "y": 32})
-    rest(sheet, 50)
+    rest(sheet)
     read = sheet.page.locator(".nbv-tileframe .nbv-readout").inner_text().split("value ")[1].split()
     assert [float(v) for v in read] == pytest.approx((pixels[4, 1, 1] / 127.5 - 1).tolist(), abs=0.01)
     sheet.run("show(grid)")
@@ -656,12 +655,12 @@ def test_two_views_of_one_grid_agree_on_its_columns(sheet):
     sheet.run("from IPython.display import display\nnarrow = w.Box([tiles], layout=w.Layout(width='400px'))")
     sheet.run("box.children = (*box.children, narrow)")
     sheet.page.wait_for_function("document.querySelectorAll('.nbv-tileframe canvas').length > 3")
-    rest(sheet, 600)
+    rest(sheet)
     columns = sheet.page.eval_on_selector_all(".nbv-tiles", "(all) => all.map((e) => e.style.gridTemplateColumns)")
     assert len(columns) == 2
     assert columns[0] == columns[1] == "repeat(5, 70px)"
     sheet.run("box.children = box.children[:-1]")
-    rest(sheet, 600)
+    rest(sheet)
     assert sheet.page.locator(".nbv-tiles").first.evaluate("(e) => e.style.gridTemplateColumns") != columns[0]
 
 
@@ -716,7 +715,7 @@ def test_live_pictures_end_on_the_newest(sheet):
         "    row.show([plain((2 * step, 0, 255 - 2 * step), 224)], [f'step {step}'])\n"
         "    time.sleep(0.005)"
     )
-    rest(sheet, 400)
+    rest(sheet)
     assert sheet.page.locator(".nbv-title").inner_text() == "step 119"
     assert np.abs(drawn(sheet, ".nbv-picture canvas")[100, 100, :3] - [238, 0, 17]).max() < 8
 
@@ -778,7 +777,7 @@ def test_frames_fit_the_page(sheet, artifacts, width, dark):
     sheet.page.set_viewport_size({"width": width, "height": 1700})
     try:
         sheet.hide_sidebar()
-        rest(sheet, 600)
+        rest(sheet)
         sheet.page.screenshot(path=artifacts / f"frames-{width}-{'dark' if dark else 'light'}.png")
         for part in sheet.page.locator(".nbv-frame, .nbv-tileframe, .nbv-pictures, .nbv-tools, .nbv-controls").all():
             box = part.bounding_box()
@@ -817,10 +816,10 @@ def test_the_heap_stays_flat_over_live_pictures(sheet):
     )
     sheet.run("import time")
     sheet.run(live.format(200))
-    rest(sheet, 800)
+    rest(sheet)
     before = heap(page)
     sheet.run(live.format(2000))
-    rest(sheet, 800)
+    rest(sheet)
     grown = (heap(page) - before) / 1e6
     print(f"2000 messages of a picture: the heap grew by {grown:.2f} MB, {page.evaluate('urls')} blob URLs are left")
     assert grown < 3
@@ -831,12 +830,11 @@ def test_all_is_drawn_again_after_a_reload(sheet):
     photographs(sheet, 2)
     canvases = [(".nbv-frame .nbv-canvas > canvas", 1), (".nbv-grid canvas", 0), (".nbv-picture canvas", 1)]
     before = [drawn(sheet, *canvas) for canvas in canvases]
-    sheet.command("docmanager:save")
-    sheet.page.wait_for_timeout(500)
+    sheet.save()
     sheet.page.reload()
     sheet.page.wait_for_selector(".nbv-pictures canvas", timeout=90_000)
     sheet.hide_sidebar()
-    rest(sheet, 1200)
+    rest(sheet)
     for canvas, pixels in zip(canvases, before, strict=True):
         after = drawn(sheet, *canvas)
         assert after.shape == pixels.shape
@@ -847,7 +845,7 @@ def test_what_was_drawn_stays_and_says_so_when_its_kernel_is_gone(sheet):
     before = pixels_of_maps(sheet)
     sheet.page.evaluate("window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.restart()")
     sheet.page.wait_for_selector(".nbv .jupyter-widgets-disconnected", timeout=30_000)
-    rest(sheet, 500)
+    rest(sheet)
     assert all((a == b).all() for a, b in zip(before, pixels_of_maps(sheet), strict=True))
     said = sheet.page.locator(".nbv-caption").evaluate("(e) => getComputedStyle(e, '::after').content")
     assert "kernel is gone" in said
@@ -919,7 +917,7 @@ def test_without_ipycanvas_a_map_is_painted_all_the_same(bare):
     values = torch.arange(12.0).reshape(3, 4)
     frame.show_map(values, Scale.of(values), "viridis")
     bare.evaluate(f"show({traits_of(frame)})")
-    bare.wait_for_timeout(100)
+    until(bare, lambda: (canvas_of(bare, ".nbv-canvas > canvas", 2)[..., 3] > 0).all())
     assert np.abs(canvas_of(bare, ".nbv-canvas > canvas", 0)[..., :3] - [40, 120, 200]).max() <= 6
     map_ = canvas_of(bare, ".nbv-canvas > canvas", 2)[..., :3]
     table = lookup_table("viridis").astype(np.int16)
@@ -934,7 +932,7 @@ def test_without_ipycanvas_tiles_are_painted_all_the_same(bare):
     maps = torch.stack([torch.full((4, 4), float(i)) for i in range(11)])
     frame.show(maps, [Scale.of(maps)], [Tile(i, str(i)) for i in range(11)], "viridis")
     bare.evaluate(f"show({traits_of(frame)})")
-    bare.wait_for_timeout(100)
+    until(bare, lambda: (canvas_of(bare, ".nbv-grid canvas")[..., 3] > 0).any())
     canvas = canvas_of(bare, ".nbv-grid canvas")[..., :3]
     table = lookup_table("viridis").astype(np.int16)
     columns = 8  # of 64 + 8 pixels in 612
@@ -978,4 +976,4 @@ def test_a_view_that_ends_stops_listening(bare):
     bare.evaluate(f"show({traits_of(frame)})")
     bare.evaluate("end()")
     bare.evaluate("model.set('opacity', 0.1)")
-    bare.wait_for_timeout(900)
+    nothing_happens_for(bare, 900)

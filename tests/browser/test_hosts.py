@@ -8,6 +8,7 @@ import pytest
 import nbcnnviz as nv
 
 from .hosts import Host
+from .lab import until
 
 pytestmark = pytest.mark.browser
 
@@ -19,7 +20,7 @@ def host(request, browser, tmp_path_factory, artifacts):
     host = Host(request.param, tmp_path_factory.mktemp(request.param), browser, CELL)
     host.page.wait_for_function("document.querySelectorAll('.nbv-canvas > canvas').length >= 3", timeout=120_000)
     host.page.wait_for_function("document.querySelector('.nbv-caption').textContent !== ''", timeout=120_000)
-    host.page.wait_for_timeout(500)
+    until(host.page, lambda: all((host.pixels(view)[..., 3] > 0).all() for view in range(3)))
     yield host
     host.page.screenshot(path=artifacts / f"host-{request.param}.png")
     complaints = host.complaints
@@ -32,8 +33,7 @@ def changed(host: Host, act, caption: str) -> None:
     before = host.pixels(2)
     act()
     host.page.wait_for_function(f"document.querySelector('.nbv-caption').textContent.includes({caption!r})")
-    host.page.wait_for_timeout(100)
-    assert np.abs(host.pixels(2) - before).max() > 8
+    until(host.page, lambda: np.abs(host.pixels(2) - before).max() > 8)
 
 
 def choose_layer(host: Host, name: str) -> None:
@@ -62,16 +62,14 @@ def test_a_thumbnail_chooses_a_picture(host: Host) -> None:
     before = host.pixels(0)
     host.page.locator(".nbv-strip [title=coffee]").click()
     host.page.wait_for_function("document.querySelector('.nbv-classlist').textContent.includes('espresso')")
-    host.page.wait_for_timeout(200)
-    assert (host.pixels(0) != before).any()
+    until(host.page, lambda: (host.pixels(0) != before).any())
 
 
 def test_opacity_is_set_in_the_browser(host: Host) -> None:
     before = host.pixels(1)
     slider = host.page.locator(".nbv-controls label:has-text('Opacity') input").first
     slider.evaluate("e => { e.value = '0.1'; e.dispatchEvent(new Event('input', {bubbles: true})); }")
-    host.page.wait_for_timeout(100)
-    assert (host.pixels(1) != before).any()
+    until(host.page, lambda: (host.pixels(1) != before).any())
 
 
 def test_marimo_shows_the_map_without_ipywidgets(browser, tmp_path, artifacts) -> None:
@@ -81,7 +79,7 @@ def test_marimo_shows_the_map_without_ipywidgets(browser, tmp_path, artifacts) -
     try:
         host.page.locator(".nbv-canvas > canvas").nth(2).wait_for(timeout=120_000)
         host.page.locator(".nbv-caption", has_text="tiger cat").wait_for(timeout=60_000)
-        host.page.wait_for_timeout(500)
+        until(host.page, lambda: all((host.pixels(view)[..., 3] > 0).all() for view in range(3)))
         host.page.screenshot(path=artifacts / "host-marimo.png")
         test_the_picture_and_its_map_are_shown(host)
         result = nv.attribute(nv.load_network().trace("chelsea"), method="grad_cam")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from .lab import SLOW
+from .lab import SLOW, nothing_happens_for
 
 pytestmark = pytest.mark.browser
 
@@ -30,7 +30,7 @@ def sheet(open_sheet):
     sheet.page.wait_for_function("document.querySelectorAll('.nbv-frame').length === 2", timeout=120_000)
     sheet.wait_for_map()
     sheet.kernel("other.wait(120) and None")
-    sheet.page.wait_for_timeout(300)
+    sheet.at_rest()
     return sheet
 
 
@@ -56,13 +56,12 @@ def test_a_running_job_shows_progress_and_frames_and_stops_between_two(sheet):
     start_slow(sheet)
     page.wait_for_function("document.querySelector('.nbv-line progress').value > 10")
     first = np.array(sheet.pixels(2))
-    page.wait_for_timeout(300)
-    assert (np.array(sheet.pixels(2)) != first).any()
+    sheet.until(lambda: (np.array(sheet.pixels(2)) != first).any())
     page.locator(".nbv-line button").first.click()
     page.wait_for_function("document.querySelector('.nbv-text').textContent === 'Stopped'")
     step = sheet.kernel("ex.result.step")
     assert 10 < step < 1000
-    page.wait_for_timeout(300)
+    nothing_happens_for(page, 300)
     assert sheet.kernel("ex.result.step") == step
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from . import kernels
-from .lab import SLOW
+from .lab import SLOW, nothing_happens_for
 
 pytestmark = pytest.mark.browser
 
@@ -78,7 +78,7 @@ def sheet(request, lab, open_sheet):
     sheet.page.wait_for_function("document.querySelectorAll('.nbv-frame').length === 2", timeout=120_000)
     sheet.wait_for_map()
     sheet.kernel("other.wait(120) and None")
-    sheet.page.wait_for_timeout(300)
+    sheet.at_rest()
     sheet.page.set_default_timeout(15_000)
     sheet.version, sheet.subshells = version, int(version.split(".")[0]) >= 7
     yield sheet
@@ -156,7 +156,7 @@ def test_two_explorers_do_not_disturb_each_other(sheet):
     """Each has its own jobs: one asks and stops while another's goes on, and what the other shows stays."""
     sheet.run("other.selection.method = 'saliency'; other.wait(60); before = other.result")
     sheet.page.wait_for_function("document.querySelectorAll('.nbv-caption')[1].textContent.startsWith('Saliency')")
-    sheet.page.wait_for_timeout(200)
+    sheet.at_rest()
     before = np.array(sheet.pixels(2, 1))
     start_slow(sheet)
     sheet.page.evaluate(CLICK_STOP)
@@ -167,8 +167,7 @@ def test_two_explorers_do_not_disturb_each_other(sheet):
     sheet.page.evaluate(CLICK_STOP)
     wait_for_stopped(sheet)
     seen = step(sheet, 1), step(sheet)
-    sheet.page.wait_for_timeout(300)
-    assert step(sheet, 1) > seen[0]
+    sheet.until(lambda: step(sheet, 1) > seen[0])
     assert step(sheet) == seen[1]
     sheet.run("other.stop(); other.wait(60)")
 
@@ -180,9 +179,8 @@ def test_while_a_cell_runs_frames_arrive_and_the_reader_is_heard(sheet):
     sheet.page.evaluate(RUN, CELL)
     sheet.page.wait_for_function(BUSY)
     seen, pixels = step(sheet), np.array(sheet.pixels(2))
-    sheet.page.wait_for_timeout(400)
-    assert step(sheet) > seen + 5
-    assert (np.array(sheet.pixels(2)) != pixels).any()
+    sheet.until(lambda: step(sheet) > seen + 5)
+    sheet.until(lambda: (np.array(sheet.pixels(2)) != pixels).any())
 
     clicked = sheet.page.evaluate(CLICK_STOP)
     if sheet.subshells:
@@ -193,7 +191,7 @@ def test_while_a_cell_runs_frames_arrive_and_the_reader_is_heard(sheet):
     if sheet.subshells:
         sheet.page.wait_for_function(shown)
     else:
-        sheet.page.wait_for_timeout(500)
+        nothing_happens_for(sheet.page, 500)
         assert sheet.caption().startswith("Slow noise")
         assert not status(sheet).startswith("Stopped")
     assert busy(sheet)

@@ -134,8 +134,7 @@ def test_the_whole_explorer_fills_the_screen_with_larger_type(sheet, artifacts):
     before = page.evaluate(height)
     page.get_by_role("toolbar").get_by_role("button", name="Full screen").click()
     page.wait_for_function("document.fullscreenElement?.classList.contains('nbv-root')")
-    page.wait_for_timeout(300)
-    assert page.evaluate(height) > 1.2 * before
+    sheet.until(lambda: page.evaluate(height) > 1.2 * before)
     for selector in (".nbv-classes", ".nbv-bars", ".nbv-at-method", ".nbv-view[data-view=map]", ".nbv-strip"):
         assert page.locator(selector).first.is_visible()
     page.screenshot(path=artifacts / "full-screen.png")

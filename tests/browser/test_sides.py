@@ -11,6 +11,8 @@ from PIL import Image
 
 import nbcnnviz as nv
 
+from .lab import nothing_happens_for
+
 pytestmark = pytest.mark.browser
 
 CELL = """
@@ -112,9 +114,8 @@ def test_a_picture_is_dropped_or_pasted_anywhere_on_the_explorer(sheet, kind):
     sheet.settle()
     name = {"drop": "rocket", "paste": "camera"}[kind]
     assert sheet.page.evaluate(GIVE, [f"{name}.png", encoded(name), kind])
-    sheet.page.wait_for_timeout(500)
+    sheet.until(lambda: sheet.kernel("ex.selection.source") == f"{name}.png")
     sheet.settle()
-    assert sheet.kernel("ex.selection.source") == f"{name}.png"
     expected = nv.load_network().trace(name).pictures[0]
     assert np.abs(pixels(sheet).reshape(224, 224, 4)[..., :3] - np.asarray(expected, np.int16)).mean() < 4
 
@@ -132,20 +133,19 @@ def test_a_box_drawn_on_the_picture_crops_it(sheet):
     sheet.settle()
     whole = pixels(sheet)
     sheet.page.get_by_role("button", name="The picture as it was given").click()
-    sheet.page.wait_for_timeout(300)
-    box = sheet.page.locator(".nbv-original").bounding_box()
+    box = sheet.steady(lambda: sheet.page.locator(".nbv-original").bounding_box())
     mouse = sheet.page.mouse
     mouse.move(box["x"] + box["width"] * 0.25, box["y"] + box["height"] * 0.25)
     mouse.down()
     mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
     mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.75)
     mouse.up()
-    sheet.page.wait_for_timeout(200)
+    sheet.until(lambda: sheet.kernel("ex.selection.crop is not None"))
     sheet.settle()
     assert sheet.kernel("list(ex.selection.crop)") == pytest.approx([0.25, 0.25, 0.75, 0.75], abs=0.02)
     assert (pixels(sheet) != whole).any()
     sheet.page.get_by_role("button", name="Whole picture").click()
-    sheet.page.wait_for_timeout(200)
+    sheet.until(lambda: sheet.kernel("ex.selection.crop is None"))
     sheet.settle()
     assert (pixels(sheet) == whole).all()
 
@@ -156,11 +156,9 @@ def test_undo_and_redo_by_button_and_key(sheet):
     sheet.run("ex.selection.target = 282")
     sheet.settle()
     sheet.page.get_by_role("button", name="Undo").click()
-    sheet.page.wait_for_timeout(200)
-    assert sheet.kernel("ex.selection.target") == 281
+    sheet.until(lambda: sheet.kernel("ex.selection.target") == 281)
     sheet.page.keyboard.press("Alt+Shift+Z")
-    sheet.page.wait_for_timeout(200)
-    assert sheet.kernel("ex.selection.target") == 282
+    sheet.until(lambda: sheet.kernel("ex.selection.target") == 282)
 
 
 def test_the_code_is_copied(sheet):
@@ -195,21 +193,18 @@ def test_the_camera_is_explained_frame_by_frame_until_it_is_stopped(sheet):
         timeout=30_000,
     )
     first = pixels(sheet)
-    sheet.page.wait_for_timeout(1500)
-    assert (pixels(sheet) != first).any()
+    sheet.until(lambda: (pixels(sheet) != first).any())
     assert sheet.kernel("ex.selection.source") == "your camera"
     strip = sheet.page.locator(".nbv-strip [aria-selected=true]")
     assert strip.get_attribute("data-name") == "your camera", "not the sample that is called camera"
     assert "camera" not in sheet.kernel("ex.code()")
     camera.click()
-    sheet.page.wait_for_timeout(500)
     sheet.settle()
-    last = sheet.kernel("id(ex.selection.image)")
-    sheet.page.wait_for_timeout(500)
+    last = sheet.steady(lambda: sheet.kernel("id(ex.selection.image)"))
+    nothing_happens_for(sheet.page, 500)
     assert sheet.kernel("id(ex.selection.image)") == last
     sheet.page.get_by_role("button", name="Undo").click()
-    sheet.page.wait_for_timeout(300)
-    assert sheet.kernel("ex.selection.source") != "your camera"
+    sheet.until(lambda: sheet.kernel("ex.selection.source") != "your camera")
     sheet.choose_picture("your camera")
     sheet.settle()
     assert sheet.kernel("ex.selection.source") == "your camera", "the last frame can be chosen again"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from nbconvert import HTMLExporter
 
-from .lab import Lab, Sheet
+from .lab import Lab, Sheet, nothing_happens_for
 
 pytestmark = pytest.mark.browser
 
@@ -50,7 +50,7 @@ def sheet(open_sheet):
     sheet = open_sheet(CELL)
     sheet.wait_for_map()
     sheet.hide_sidebar()
-    sheet.page.wait_for_timeout(300)
+    sheet.at_rest()
     return sheet
 
 
@@ -183,7 +183,7 @@ def test_what_nobody_sees_goes_on_and_sends_no_picture(sheet, how):
     until(lambda: sheet.kernel("panel.run.task.made") > made + 10)
     assert sheet.kernel("len(sent)") <= sent + 1, "one may have been on its way"
     sent = sheet.kernel("len(sent)")
-    sheet.page.wait_for_timeout(1000)
+    nothing_happens_for(sheet.page, 1000)
     assert sheet.kernel("len(sent)") == sent
     sheet.run("panel.pause(); panel.wait(30)")
     newest = sheet.kernel("panel.run.newest.step")
@@ -206,7 +206,7 @@ def test_a_picture_is_left_in_a_notebook_that_is_opened_without_its_kernel(sheet
     assert not sheet.page.locator(still).is_visible(), "while it lives"
     other = again("left-", kernel)
     other.page.wait_for_selector(still, timeout=60_000)
-    other.page.wait_for_timeout(500)
+    nothing_happens_for(other.page, 500)
     other.page.screenshot(path=artifacts / f"survives-{'another' if kernel else 'no'}-kernel.png")
     assert other.page.locator(".nbcnnviz").count() == 0
     assert other.page.locator(still).bounding_box()["width"] > 400
@@ -220,7 +220,7 @@ def test_with_the_state_of_widgets_saved_all_is_there_without_the_kernel(sheet, 
     sheet.run("ex.selection.layer = 'blocks.3'; ex.wait(60); ex.panels['explain'].widget.opacity = 0.4")
     sheet.settle()
     sheet.command(SAVES_STATE)
-    sheet.page.wait_for_timeout(500)
+    sheet.at_rest()
     before = [pixels(sheet, view) for view in range(3)]
     other = again("state-")
     sheet.command(SAVES_STATE)
@@ -253,7 +253,7 @@ def test_a_restarted_kernel_leaves_the_picture_marked_and_the_cells_bring_the_ex
     before = [pixels(sheet, view) for view in range(3)]
     sheet.page.evaluate("window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.restart()")
     sheet.page.wait_for_selector(".nbv .jupyter-widgets-disconnected:visible", timeout=30_000)
-    sheet.page.wait_for_timeout(1000)
+    nothing_happens_for(sheet.page, 1000)
     sheet.page.screenshot(path=artifacts / "survives-restarted.png")
     assert all(same(pixels(sheet, view), before[view]) for view in range(3))
     said = sheet.page.locator(".nbv-caption").first.evaluate("(e) => getComputedStyle(e, '::after').content")
@@ -262,7 +262,7 @@ def test_a_restarted_kernel_leaves_the_picture_marked_and_the_cells_bring_the_ex
     assert "run its cell" in words.evaluate("(e) => getComputedStyle(e, '::before').content")
     sheet.page.locator(".nbv-layer[title^='blocks.1,']").first.click()  # nobody answers, and nothing breaks
     sheet.page.get_by_role("button", name="Undo").first.click(force=True)
-    sheet.page.wait_for_timeout(300)
+    nothing_happens_for(sheet.page, 300)
     assert sheet.page.locator(".jp-Dialog").count() == 0
     assert "Traceback" not in sheet.page.locator(".jp-OutputArea").first.inner_text()
     sheet.command("notebook:run-all-cells")

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from .lab import nothing_happens_for
+
 pytestmark = pytest.mark.browser
 
 CELL = """
@@ -103,7 +105,7 @@ def test_a_run_is_started_seen_to_grow_paused_stepped_and_resumed(sheet):
     button(sheet, "Pause").click()
     said(sheet, "Paused at step")
     step = sheet.kernel("panel.run.newest.step")
-    sheet.page.wait_for_timeout(300)  # for what must not happen
+    nothing_happens_for(sheet.page, 300)
     assert sheet.kernel("panel.run.newest.step") == step
     button(sheet, "Step").click()
     said(sheet, f"Paused at step {step + 1}")
@@ -222,8 +224,7 @@ _SUFFIX = {"PNG": "png", "GIF": "gif", "WebP": "webp", "Array": "npz", "Code": "
 
 def test_the_page_comes_back_after_a_reload(sheet):
     before = pixels(sheet, 1)
-    sheet.command("docmanager:save")
-    sheet.page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty")
+    sheet.save()
     sheet.page.reload()
     sheet.page.wait_for_selector(".nbv-pictures .nbv-canvas > canvas", timeout=90_000)
     sheet.until(lambda: pixels(sheet, 1).shape == before.shape and np.abs(pixels(sheet, 1) - before).max() <= 2)

@@ -7,6 +7,8 @@ import re
 import numpy as np
 import pytest
 
+from .lab import nothing_happens_for
+
 pytestmark = pytest.mark.browser
 
 CELLS = (
@@ -128,7 +130,7 @@ def test_watching_is_stopped_and_goes_on_while_the_loop_runs(sheet):
     sheet.page.wait_for_function("document.querySelector('.nbv-watch .nbv-status').textContent.includes('stopped')")
     assert busy(sheet)
     seen = steps(sheet)
-    sheet.page.wait_for_timeout(1200)
+    nothing_happens_for(sheet.page, 1200)
     assert steps(sheet) == seen
     button(sheet).click()
     sheet.page.wait_for_function(
