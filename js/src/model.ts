@@ -1,19 +1,22 @@
 // What the kernel and the front end share, one trait a line; nbcnnviz/explorer/front/ is the other side, a file a kind.
 import type { AnyModel } from "@anywidget/types";
 
+/** Which view a widget gets. */
+export type Kind =
+  | "maps"
+  | "status"
+  | "tiles"
+  | "pictures"
+  | "tools"
+  | "layers"
+  | "intake"
+  | "marking"
+  | "classes"
+  | "files";
+
 /** What every widget has: which view it gets, and what screen readers call it. */
 export interface Front {
-  kind:
-    | "maps"
-    | "status"
-    | "tiles"
-    | "pictures"
-    | "tools"
-    | "layers"
-    | "intake"
-    | "marking"
-    | "classes"
-    | "files";
+  kind: Kind;
   label: string;
 }
 
