@@ -19,7 +19,6 @@ import anywidget
 import ipywidgets as w
 import numpy as np
 import torch
-import traitlets as t
 
 from nbcnnviz.core.errors import NbcnnvizError
 from nbcnnviz.explorer.front import CanvasHost, parts_of, receive_while_busy
@@ -95,8 +94,8 @@ class WatchPanel(w.VBox):
             description="Channel",
             layout=w.Layout(width="auto", max_width="340px"),
         )
-        self._layer.observe(self._layer_chosen, "value")
-        self._channel.observe(self._channel_chosen, "value")
+        for name, control in (("layer", self._layer), ("channel", self._channel)):
+            control.observe(lambda change, name=name: self._choose(name, change.new), "value")
         pictures = row(
             _view("First filters", self._filters_caption, self._filters.canvas),
             _view("Feature map", self._map_caption, self._map.canvas, self._layer, self._channel),
@@ -272,12 +271,6 @@ class WatchPanel(w.VBox):
             watch.stop()
         else:
             watch.start()
-
-    def _layer_chosen(self, change: t.Bunch) -> None:
-        self._choose("layer", change.new)
-
-    def _channel_chosen(self, change: t.Bunch) -> None:
-        self._choose("channel", change.new)
 
     def _choose(self, name: str, value: Any) -> None:
         watch = self._watch()
