@@ -10,9 +10,9 @@ import ipywidgets as w
 import traitlets as t
 
 from nbcnnviz.attribution import methods
+from nbcnnviz.core.durations import duration
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.explorer.front.status import duration
 from nbcnnviz.explorer.options import OptionControls
 from nbcnnviz.explorer.panels.panel import Act
 from nbcnnviz.explorer.widgets.layout import Updating

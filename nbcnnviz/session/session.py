@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from nbcnnviz.attribution import Attribution
+from nbcnnviz.core.durations import duration
 from nbcnnviz.core.errors import StaleTraceError
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.trace import Trace
@@ -224,7 +225,7 @@ class Session:
                 self.tracer.forget()
                 del trace
                 continue
-            task.answer(f"{task.elapsed * 1000:.0f} ms on {trace.network.device}")
+            task.answer(f"{duration(task.elapsed)} on {trace.network.device}")
             for seen in [] if task.given_up else self.views:
                 seen.answered(trace)
             self.tracer.warm_up(trace, lambda: task.given_up)

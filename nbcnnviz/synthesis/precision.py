@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nbcnnviz.core.durations import duration
 from nbcnnviz.core.errors import UnknownOptionError
 
 PRECISIONS = ("float32", "bfloat16", "auto")
@@ -54,7 +55,7 @@ def choose(precision: str, device: torch.device, gradient: Callable[[bool], Tens
         return Chosen(False, "float32 (auto: this processor does not compute in bfloat16)")
     (full, slow), (half, fast) = (_timed(lambda b=b: gradient(b), device) for b in (False, True))  # type: ignore[misc]
     alike = float(torch.nn.functional.cosine_similarity(full.flatten().double(), half.flatten().double(), dim=0))
-    measured = f"{1000 * fast:.3g} ms a step in bfloat16, {1000 * slow:.3g} in float32, gradients alike to {alike:.4f}"
+    measured = f"{duration(fast)} a step in bfloat16, {duration(slow)} in float32, gradients alike to {alike:.4f}"
     worth = fast < FASTER * slow and alike >= ALIKE
     return Chosen(worth, f"{'bfloat16' if worth else 'float32'} (auto: {measured})")
 

@@ -135,7 +135,8 @@ def test_it_fills_while_the_scan_goes_on_and_other_things_are_explained(opened, 
     panel.start()
     gate.release(4)
     until(lambda: panel.result is not None and len(panel.result.seen) == 4)
-    assert panel._start.description == "Pause"
+    assert panel._start.disabled  # it is paused in the line of status, and there alone
+    assert panel._status.pausable
     assert panel._status.status.startswith("Scan: 4 of 20")
     ex.panel = "explain"
     ex.selection.target = 2

@@ -509,7 +509,9 @@ def test_bfloat16_is_chosen_where_it_is_faster_and_the_gradient_the_same(
 
     found = precision.choose("auto", torch.device("cpu"), run)
     assert found.bfloat16 == chosen
-    assert ("20 ms a step in bfloat16, 40 in float32" if faster else "40 ms a step in bfloat16, 20") in found.words
+    assert (
+        "20 ms a step in bfloat16, 40 ms in float32" if faster else "40 ms a step in bfloat16, 20 ms"
+    ) in found.words
 
 
 def test_in_bfloat16_the_picture_is_the_same_to_a_person(net: nv.Network) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import traitlets as t
 
+from nbcnnviz.core.durations import whole_seconds
 from nbcnnviz.explorer.front.base import Front
 from nbcnnviz.session import Task
 
@@ -89,11 +90,4 @@ def progress(task: Task) -> str:
     if task.state == "paused":
         return f"Paused at {how_far}"
     left = task.seconds_left
-    return f"{task.title}: {how_far}" + (f", {duration(left)} left" if left is not None else "")
-
-
-def duration(seconds: float) -> str:
-    """A time in words."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return f"{task.title}: {how_far}" + (f", {whole_seconds(left)} left" if left is not None else "")

@@ -360,12 +360,9 @@ class DatasetPanel(Panel):
         """Offer what there is to do."""
         run = self.run
         same = run is not None and run.asked == self._asked()
-        name, icon = "Scan", "play"
-        if same and run is not None and run.task.going:
-            name, icon = "Pause", "pause"
-        elif same and run is not None and (run.task.live or run.unfinished):
-            name, icon = "Go on", "play"
-        self._start.description, self._start.icon = name, icon
+        live = same and run is not None and run.task.live  # paused, gone on with and stopped in the line below
+        unfinished = same and run is not None and not live and run.unfinished
+        self._start.description, self._start.disabled = "Go on" if unfinished else "Scan", live
         reveal(self.path, self.pictures.value == _FOLDER)
         no_layer = self._key() is None
         self._synthesise.disabled = self._card.disabled = no_layer

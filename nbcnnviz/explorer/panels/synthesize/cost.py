@@ -6,9 +6,9 @@ import time
 from contextlib import suppress
 from weakref import WeakKeyDictionary
 
+from nbcnnviz.core.durations import duration
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.explorer.front.status import duration
 from nbcnnviz.explorer.panels.synthesize.run import Run
 
 

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 
-from nbcnnviz.explorer.front.status import duration
+from nbcnnviz.core.durations import whole_seconds
 from nbcnnviz.session import Task
 from nbcnnviz.session.code import network_code, picture_code
 from nbcnnviz.synthesis import Fooled, Frame, FrameBuffer
@@ -81,7 +81,7 @@ class Run:
     def progress(self, frame: RunFrame) -> str:
         """How far it is at a frame, and how long it will take, in words."""
         words, left = f"Step {frame.step} of {frame.steps}", self.task.seconds_left
-        return words if left is None else f"{words}: {self.task.rate:.3g} steps/s, {duration(left)} left"
+        return words if left is None else f"{words}: {self.task.rate:.3g} steps/s, {whole_seconds(left)} left"
 
     def standing(self, at: int) -> str:
         """Where it stands, in words, when it does not go on and the frame kept at that place is looked at."""
