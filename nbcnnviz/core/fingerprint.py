@@ -18,16 +18,23 @@ def weights_state(module: nn.Module) -> Hashable:
     """
     tensors = [*module.parameters(), *module.buffers()]
     counts = tuple((id(t), 0 if t.is_inference() else t._version) for t in tensors)
+    groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for tensor in tensors:
+        if tensor.numel() and tensor.layout is torch.strided and not tensor.is_quantized:
+            groups.setdefault((tensor.device, tensor.dtype), []).append(tensor)
     with torch.no_grad():
-        samples = [_samples(t) for t in tensors if t.numel() and t.layout is torch.strided and not t.is_quantized]
-        groups: dict[torch.device, list[Tensor]] = {}
-        for sample in samples:
-            groups.setdefault(sample.device, []).append(sample)
-        numbers = tuple(torch.cat(group).cpu().numpy().tobytes() for group in groups.values())
+        numbers = tuple(_bytes(torch.cat([_samples(t) for t in group])) for group in groups.values())
     return counts, numbers
 
 
 def _samples(tensor: Tensor) -> Tensor:
-    flat = tensor.detach().reshape(-1)[:: max(1, tensor.numel() // _SAMPLES)]
-    flat = torch.view_as_real(flat).reshape(-1) if flat.is_complex() else flat
-    return flat.float() if flat.device.type == "mps" else flat.double()  # which has no doubles
+    size = tensor.numel()
+    step = max(1, size // _SAMPLES)
+    dense = tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
+    if dense and not tensor.is_conj() and not tensor.is_neg():  # evenly spaced in memory, in one operation
+        return torch.as_strided(tensor, (-(-size // step),), (step,), tensor.storage_offset())
+    return tensor.reshape(-1)[::step]
+
+
+def _bytes(numbers: Tensor) -> bytes:
+    return numbers.resolve_conj().resolve_neg().cpu().contiguous().view(torch.uint8).numpy().tobytes()

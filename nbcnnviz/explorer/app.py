@@ -114,6 +114,9 @@ class Explorer(w.VBox):
             part.add_class(f"nbv-at-{name}")
         box = w.GridBox([*parts.values()])
         box.add_class("nbv-layout")
+        for name in ("main", "classes"):  # `:has(> ...)` would cost 30 ms at every change on the page
+            if name in parts:
+                box.add_class(f"nbv-has-{name}")
         if "layers" not in panels:
             box.add_class("nbv-no-tree")
         return box
@@ -274,7 +277,11 @@ class Explorer(w.VBox):
             view.uses_method = self._panels[name].uses_method
             view.follow()
         self._explain_panel()
-        (self._box.add_class if self._panels[name].uses_class else self._box.remove_class)("nbv-with-classes")
+        for of_panel, there in (
+            ("with-classes", self._panels[name].uses_class),
+            ("own-stop", self._panels[name].own_stop),
+        ):
+            (self._box.add_class if there else self._box.remove_class)(f"nbv-{of_panel}")
 
     def _explain_panel(self, _: Any = None) -> None:
         panel = self._panels[self._panel] if self._panel else None

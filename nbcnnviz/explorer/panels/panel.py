@@ -40,6 +40,8 @@ class Panel(View):
         Whether what it shows hangs on the method that is selected.
     uses_class : bool
         Whether it hangs on the class that is selected: then the classes stay beside it where there is little room.
+    own_stop : bool
+        Whether it has a Stop of its own: then the explorer's is seen only while it stops something.
     formats : tuple[str, ...]
         The endings of files that it can be saved as.
     things : str
@@ -54,6 +56,7 @@ class Panel(View):
     title: ClassVar[str]
     uses_method: ClassVar[bool] = False
     uses_class: ClassVar[bool] = True
+    own_stop: ClassVar[bool] = False
     formats: ClassVar[tuple[str, ...]] = ()
     things: ClassVar[str] = "pictures"
     widget: w.Widget

@@ -51,6 +51,7 @@ class SynthesizePanel(Panel):
     name = "synthesize"
     title = "Synthesize"
     uses_class = False
+    own_stop = True
     formats = ("png", "npz", "py")  # what takes no time to write; films are written as a task
 
     def __init__(self, selection: Selection, attempt: Callable[[Act], None], ask: Act) -> None:
