@@ -7,6 +7,7 @@ import importlib
 from nbcnnviz.attribution import Attribution, Mask, Method, attribute, class_maps, method, methods, segment
 from nbcnnviz.core.errors import (
     ArgumentTypeError,
+    CompletenessError,
     DeviceUnavailableError,
     EngineError,
     ExportError,
@@ -107,6 +108,7 @@ __all__ = [
     "Likeness",
     "Mask",
     "Method",
+    "CompletenessError",
     "MethodNotApplicableError",
     "NameTakenError",
     "NbcnnvizError",

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 # Methods whose maps are gradients of every pixel, with their sign.
 _AS_PICTURES = frozenset({"gradient", "guided_backprop", "deconvnet", "guided_grad_cam"})
 
-_FIELDS = ("target", "layer", "trace", "rectifiers", "step", "steps", "method", "error", "completeness")
-_DEFAULTS = {"rectifiers": None, "step": 1, "steps": 1, "method": "", "error": None, "completeness": None}
+_FIELDS = ("target", "layer", "trace", "rectifiers", "step", "steps", "method", "error", "completeness", "notes")
+_DEFAULTS = {
+    "rectifiers": None, "step": 1, "steps": 1, "method": "", "error": None, "completeness": None, "notes": ()
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -55,6 +57,8 @@ class Attribution:
         The standard error of the values, of their shape, where the method samples; NaN as long as nothing is known of it.
     completeness : Tensor or None
         Where the method promises that a map's sum is a difference of scores: by how much it is not, (N,).
+    notes : tuple[str, ...]
+        What the method itself says of this map beyond its numbers; part of `remarks`.
     """
 
     values: Tensor
@@ -67,6 +71,7 @@ class Attribution:
     method: str
     error: Tensor | None
     completeness: Tensor | None
+    notes: tuple[str, ...]
 
     def __init__(self, values: Tensor, *args: Any, **given: Any) -> None:
         # ``Attribution(values, target, layer, trace, rectifiers, step, steps, method)``; a method of yore puts its name
@@ -101,12 +106,14 @@ class Attribution:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a reader must know of the map, in words: activations that were not ruled, values that are no numbers."""
+        """What a reader must know of the map, in words: activations that were not ruled, values that are no numbers,
+        and the method's own notes.
+        """
         names = ", ".join(name if n == 1 else f"{n} x {name}" for name, n in self.unruled.items())
         told = [f"not ruled: {names}"] if names else []
         if self.not_finite:
             told.append(f"{self.not_finite} of {self.values.numel()} values are NaN or infinite")
-        return tuple(told)
+        return (*told, *self.notes)
 
     @property
     def view(self) -> Literal["picture", "overlay"]:
