@@ -95,6 +95,9 @@ export interface Status extends Front {
   stale: boolean;
   /** Identifies the snapshot of the explorer that is saved in the notebook; "" if none is. */
   snapshot: string;
+  /** The language of the explorer, and its texts by the English; none for English. */
+  language: string;
+  texts: Record<string, string>;
 }
 
 /** front/tiles.py */

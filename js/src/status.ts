@@ -3,6 +3,7 @@
 import { nameControls } from "./accessible";
 import { h } from "./dom";
 import { keys } from "./keys";
+import { speak } from "./language";
 import { follow, type Model, type Status } from "./model";
 import { acknowledge } from "./schedule";
 import { hideSnapshot } from "./snapshot";
@@ -24,6 +25,7 @@ export function status(model: Model<Status>, el: HTMLElement, signal: AbortSigna
     (view, visible) => model.send({ type: "visibility", view, visible }),
     signal,
   );
+  speak(line.element, model.get("language"), model.get("texts"), signal);
   nameControls(line.element, signal);
   hideSnapshot(model.get("snapshot"), signal);
   el.append(line.element);

@@ -3,7 +3,7 @@ import { acknowledge } from "../src/schedule";
 import { StatusLine, status } from "../src/status";
 import { as, model, press } from "./model";
 
-const IDLE = { status: "", step: 0, steps: 0, running: false, error: "" };
+const IDLE = { status: "", step: 0, steps: 0, running: false, error: "", language: "en", texts: {} };
 
 beforeEach(() => {
   // What is seen is for seen.test.ts.

@@ -20,6 +20,7 @@ from nbcnnviz.core.network import Network
 from nbcnnviz.core.samples import samples
 from nbcnnviz.explorer.controls import Controls
 from nbcnnviz.explorer.front import MapFrame, StatusLine, Tools, parts_of, receive_while_busy
+from nbcnnviz.explorer.language import catalogue, chosen
 from nbcnnviz.explorer.output import picture_output
 from nbcnnviz.explorer.panels import TABS, Act, ExplainPanel, Panel
 from nbcnnviz.explorer.pictures import Pictures
@@ -54,11 +55,12 @@ class Explorer(w.VBox):
         What is computed for it: the tasks, the history.
     """
 
-    def __init__(self, selection: Selection, panels: Sequence[str] = PANELS) -> None:
+    def __init__(self, selection: Selection, panels: Sequence[str] = PANELS, language: str | None = None) -> None:
         panels = [panels] if isinstance(panels, str) else list(panels)
         for name in panels:
             if name not in PANELS:
                 raise UnknownPanelError(name, PANELS, f"The panels are {', '.join(PANELS)}.")
+        language = chosen(language)
         self.selection = selection
         self.session = session = Session(
             selection, self._task_changed
@@ -67,7 +69,7 @@ class Explorer(w.VBox):
         self._panel: str | None = None
         self._names = [name for name in TABS if name in panels]
 
-        self._status = StatusLine(label="Status")
+        self._status = StatusLine(label="Status", language=language, texts=catalogue(language))
         self._status.snapshot = self._status.model_id
         self._status.on("stop", lambda _: session.stop())
         self._status.on("pause", lambda _: self._pause())
@@ -321,6 +323,7 @@ def explore(
     layer: str | None = None,
     filter: int | None = None,
     panels: Sequence[str] = PANELS,
+    language: str | None = None,
 ) -> Explorer:
     """Open the explorer: pick a network, a picture, a layer, a filter, a class and a method, and see the map.
 
@@ -336,6 +339,8 @@ def explore(
     panels
         Which panels to show: ``"explain"``, ``"synthesize"`` ... each on a tab, and beside them ``"layers"``, the network's
         layers as a tree, and ``"predictions"``; a strip of layers and the classes are beside any tab. Default: all.
+    language
+        Of the labels and explanations: ``"en"`` or ``"zh"``. Default: what ``NBCNNVIZ_LANGUAGE`` says, else English.
 
     Returns
     -------
@@ -345,7 +350,7 @@ def explore(
     Raises
     ------
     NbcnnvizError
-        If the network, picture, method, target, layer or panel does not exist; the message says what does.
+        If the network, picture, method, target, layer, panel or language does not exist; the message says what does.
     """
     if isinstance(network, nn.Module):
         network = Network(network)
@@ -355,4 +360,4 @@ def explore(
     selection = Selection(
         network, samples()[0] if image is None else image, method=method, layer=layer, target=target, filter=filter
     )
-    return Explorer(selection, panels)
+    return Explorer(selection, panels, language)

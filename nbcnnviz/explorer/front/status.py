@@ -28,6 +28,8 @@ class StatusLine(Front):
     stale = t.Bool(False).tag(sync=True)  # whether what is on screen answers something else than what was asked last
     error = t.Unicode("").tag(sync=True)
     snapshot = t.Unicode("").tag(sync=True)  # identifies the explorer's snapshot, hidden while this is shown
+    language = t.Unicode("en").tag(sync=True)
+    texts = t.Dict().tag(sync=True)  # of that language, by the English
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
