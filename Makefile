@@ -17,7 +17,7 @@ BUNDLE_SOURCES := $(shell find js/src -type f) js/package.json js/build.mjs $(wi
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test install js lint js-test unit notebooks notebooks-write docs gallery browser chromium kernels bench layout screenshots pages package clean distclean
+.PHONY: help demo test install js lint js-test unit notebooks notebooks-write notebooks-browser binder-check docs gallery browser chromium kernels bench layout screenshots film pages package clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,12 @@ notebooks: $(STAMPS)/dev js ## execute every notebook
 notebooks-write: $(STAMPS)/dev js ## execute the notebooks that changed and keep their outputs: ARGS=--all for every one
 	$(BIN)/python -m tests.lessons $(ARGS)
 
+notebooks-browser: $(STAMPS)/dev js chromium ## every notebook in a real JupyterLab: all widgets shown, no error on the console
+	NOTEBOOKS=all $(call pytest,-q tests/browser/test_notebooks.py)
+
+binder-check: $(STAMPS)/dev js ## follow binder/ in a fresh environment, run notebook 00, measure memory; takes minutes
+	$(BIN)/python -m tests.binder $(ARGS)
+
 browser: $(STAMPS)/dev $(STAMPS)/kernels js chromium ## the tests in a real JupyterLab; screenshots land in artifacts/
 	$(call pytest,-q -n 2 --dist loadfile -m browser)
 
@@ -74,6 +80,9 @@ layout: $(STAMPS)/dev js chromium ## what of the explorer is on the screen at us
 
 screenshots: $(STAMPS)/dev js chromium ## every panel, for the documentation: ARGS="explain weights"
 	CHROMIUM="$$(.ci/chromium)" $(BIN)/python -m tests.screenshots $(ARGS)
+
+film: $(STAMPS)/dev js chromium ## the animated picture of the README, of a real JupyterLab
+	CHROMIUM="$$(.ci/chromium)" $(BIN)/python -m tests.film
 
 pages: $(STAMPS)/dev ## notebooks/methods.md and recipes.md, from the registers
 	$(BIN)/python -m nbcnnviz.attribution.page notebooks/methods.md

@@ -12,14 +12,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
-BINDER = ROOT / "binder"
-
-# What conda calls otherwise than the Python package index does.
-CONDA_NAMES = {"torch": "pytorch-cpu"}
-
-# Binder gives 2 GB, of which JupyterLab's server and the explorer's own widgets need some.
-MOST_MEGABYTES = 1500
+from tests.binder import (
+    BINDER,
+    CONDA_NAMES,
+    ENVIRONMENT,
+    MOST_MEGABYTES,
+    NOTEBOOK,
+    POST_BUILD,
+    PROGRAMS,
+    ROOT,
+    for_pip,
+    listed,
+    requirements,
+)
 
 OFFLINE = """
 import socket
@@ -43,27 +48,27 @@ print(int(peak.split()[1]) / 1e3)
 """
 
 
-def requirements(lines: list[str]) -> dict[str, str]:
-    """From name to the rest of each requirement."""
-    found = (re.match(r"([A-Za-z0-9._-]+)\s*(.*)", line) for line in lines)
-    return {match[1].lower().replace("_", "-"): match[2] for match in found if match}
-
-
 def test_the_environment_holds_every_runtime_dependency_of_the_package() -> None:
-    listed = yaml.safe_load((BINDER / "environment.yml").read_text())["dependencies"]
-    environment = requirements([line for line in listed if isinstance(line, str)])
-    environment |= requirements(next(line["pip"] for line in listed if isinstance(line, dict)))
     wanted = requirements(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
     for name, versions in wanted.items():
-        assert environment.get(CONDA_NAMES.get(name, name)) == versions, name
+        assert listed().get(CONDA_NAMES.get(name, name)) == versions, name
 
 
 def test_the_environment_holds_what_the_notebooks_need() -> None:
-    listed = yaml.safe_load((BINDER / "environment.yml").read_text())["dependencies"]
-    environment = requirements([line for line in listed if isinstance(line, str)])
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for name, versions in requirements(extras["classroom"]).items():
-        assert environment.get(name) == versions, name
+        assert listed().get(name) == versions, name
+
+
+def test_the_check_follows_every_file_that_binder_builds_from() -> None:
+    """``make binder-check`` takes minutes, and is not run here: that it follows these files is."""
+    assert {path.name for path in BINDER.iterdir()} - {"README.md"} == {ENVIRONMENT.name, POST_BUILD.name}
+    text = ENVIRONMENT.read_text(encoding="utf-8")
+    lines = [line.split("#")[0].strip(" -\n") for line in text.partition("dependencies:")[2].splitlines()]
+    packages = {line for line in lines if line and line != "pip:"}
+    by_pip = {name.replace("torch>", "pytorch-cpu>") for name in for_pip()}
+    assert {re.split(r"[<>=]", line)[0] for line in packages - by_pip} == PROGRAMS
+    assert by_pip <= packages
 
 
 def test_the_environment_has_what_builds_and_opens_the_explorer() -> None:
@@ -83,7 +88,7 @@ def test_post_build_is_a_program_that_bash_can_read() -> None:
 
 def test_the_link_opens_a_notebook_that_exists() -> None:
     opened = re.findall(r"\?urlpath=lab/tree/([\w./-]+\.ipynb)", (BINDER / "README.md").read_text())
-    assert opened
+    assert {*opened} == {NOTEBOOK}
     assert all((ROOT / path).is_file() for path in opened)
 
 
