@@ -6,7 +6,7 @@ from torch import nn
 
 import nbcnnviz as nv
 from nbcnnviz.explorer.panels.predictions import PredictionsPanel
-from nbcnnviz.inside.predictions import explained, matching, percent
+from nbcnnviz.inside.predictions import percent
 
 
 class Fixed(nn.Module):
@@ -146,36 +146,6 @@ def test_a_shift_click_holds_the_class_explained_against_another() -> None:
     assert panel.chosen[-1] == 1, "a class against itself is the class"
 
 
-def test_what_is_explained_is_read_off_the_target() -> None:
-    trace = trace_of([1.0, 5.0, 3.0], ["ant", "bee", "cat"])
-    a, b = nv.ClassScore(1), nv.ClassScore("cat")
-    assert explained(a - b, trace) == (1, 2)
-    for other in (a - 0.5 * b, a + b, a - b + 1, b * 2, a - nv.LayerEnergy("conv"), None):
-        assert explained(other, trace) == (None, None)
-    assert explained(2, trace) == (2, None)
-
-
-NAMES = ["polecat", "tiger cat", "catamaran", "Egyptian cat", "cattle dog", "282"]
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("cat", [3, 1, 4, 2, 0]),
-        ("  CAT ", [3, 1, 4, 2, 0]),
-        ("tiger", [1]),
-        ("2", [2, 5]),
-        ("282", [5]),
-        ("tiger cat (1)", [1]),
-        ("wolf", []),
-        (" ", []),
-    ],
-)
-def test_a_search_finds_by_part_of_a_name_and_by_number(text: str, found: list[int]) -> None:
-    value = [0.1, 0.2, 0.0, 0.3, 0.05, 0.0].__getitem__
-    assert matching(text, NAMES, value) == found
-
-
 def test_a_search_shows_what_it_found_with_its_probability_and_follows_the_picture() -> None:
     panel = Panel()
     panel.show(trace_of([1.0, 5.0, 3.0], ["ant", "bee", "beetle"]))
@@ -227,10 +197,3 @@ def test_an_embedding_has_its_sentence_and_no_rows() -> None:
     panel.show(trace_of([1.0, 5.0]))
     assert panel.widget.note == ""
     assert len(panel.widget.rows) == 2
-
-
-@pytest.mark.parametrize(
-    ("value", "said"), [(0.391, "39 %"), (0.004, "0.4 %"), (0.0004, "< 0.1 %"), (0.0, "0 %"), (1.0, "100 %")]
-)
-def test_a_small_probability_is_said_to_a_tenth_of_a_percent(value: float, said: str) -> None:
-    assert percent(value) == said
