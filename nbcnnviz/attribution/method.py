@@ -105,6 +105,7 @@ class Method:
 
 
 _METHODS: dict[str, Method] = {}
+_FAMILIES = ("gradients", "cams", "paths", "perturbation", "propagation")
 
 
 def method(
@@ -185,8 +186,9 @@ def _stamped(frame: Attribution, name: str) -> Attribution:
 
 
 def methods() -> dict[str, Method]:
-    """Every method by name, in the order in which a menu shows them."""
-    return dict(_METHODS)
+    """Every method by name, family by family, in the order in which a menu shows them."""
+    rank = {family: i for i, family in enumerate(_FAMILIES)}
+    return dict(sorted(_METHODS.items(), key=lambda entry: rank.get(entry[1].family, len(rank))))
 
 
 def find(name: str) -> Method:
