@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nbcnnviz.core.trace import Trace
 
 # Methods whose maps are gradients of every pixel, with their sign.
-_AS_PICTURES = frozenset({"gradient", "guided_backprop", "deconvnet", "guided_grad_cam"})
+SIGNED_GRADIENTS = frozenset({"gradient", "guided_backprop", "deconvnet", "guided_grad_cam"})
 
 _FIELDS = ("target", "layer", "trace", "rectifiers", "step", "steps", "method", "error", "completeness", "notes")
 _DEFAULTS = {
@@ -122,7 +122,7 @@ class Attribution:
         The first for gradients of every pixel with their sign, of which little can be seen over a photograph.
         """
         pixelwise = self.layer == "input" or tuple(self.values.shape[2:]) == self.trace.size
-        own = self.method in _AS_PICTURES and pixelwise and self.values.shape[1] in (1, 3)
+        own = self.method in SIGNED_GRADIENTS and pixelwise and self.values.shape[1] in (1, 3)
         return "picture" if own else "overlay"
 
     @cached_property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from nbcnnviz.attribution import Attribution
+from nbcnnviz.attribution.result import SIGNED_GRADIENTS
 from nbcnnviz.core.errors import ImageError, MethodNotApplicableError
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
@@ -24,7 +25,8 @@ def pointing(result: Attribution, where: Any, *, tolerance: float = 15, smooth: 
     Parameters
     ----------
     result
-        The map; it is scaled up to the input's size.
+        The map; it is scaled up to the input's size. Of a gradient with its sign the largest magnitude over the channels
+        counts, as in the published game (TorchRay), of others the sum.
     where
         The object: a box ``(left, top, right, bottom)`` in pixels of the picture as the network saw it, right and bottom
         excluded; several boxes; or a mask (H, W), true where it is.
@@ -49,6 +51,8 @@ def pointing(result: Attribution, where: Any, *, tolerance: float = 15, smooth: 
     ImageError
         If the object is empty, or outside the picture.
     """
+    if result.method in SIGNED_GRADIENTS:
+        result = replace(result, values=result.values.abs().amax(1, keepdim=True))
     values = map_of(result, picture).cpu()
     if smooth:
         from scipy.ndimage import gaussian_filter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -52,7 +52,8 @@ def cascade(
     layer: str | None = None,
     stages: int | None = None,
     seed: int = 0,
-    **options: Any,
+    options: Mapping[str, Any] | None = None,
+    **given: Any,
 ) -> Iterator[Stage]:
     """The cascading randomisation of Adebayo et al. 2018: from the top of the network down, module by module.
 
@@ -61,12 +62,14 @@ def cascade(
 
     Parameters
     ----------
-    network, image, method, target, layer, **options
+    network, image, method, target, layer, **given
         As `nbcnnviz.attribute` takes them.
     stages
         How many stages beside the first; modules are then re-initialised in groups. Default: one a module.
     seed
         Of the new weights.
+    options
+        The method's options, as ``**given``, also those that have the name of an argument here: ``{"seed": 3}``.
 
     Yields
     ------
@@ -78,20 +81,21 @@ def cascade(
     NetworkError
         If the network cannot be copied, or has no weights.
     """
+    own = dict(options or {}) | given
     clone = _clone(network)
     groups = stages_of(network, stages)
     seeds = _seeds(network, seed)
     batch = network.batch(image)
     trace = network.trace(batch)
     asked = as_target(target, trace)
-    first = attribute(trace, method=method, target=asked, layer=layer, **options)
+    first = attribute(trace, method=method, target=asked, layer=layer, **own)
     yield Stage("", 0, len(groups), first, 1.0)
     original = first.values.detach()
     modules = dict(unwrapped(clone.module).named_modules())
     for step, group in enumerate(groups, 1):
         for name in group:
             reinitialise(modules[name], seeds[name])
-        result = attribute(clone.trace(batch), method=method, target=asked, layer=first.layer, **options)
+        result = attribute(clone.trace(batch), method=method, target=asked, layer=first.layer, **own)
         correlations = [rank_correlation(a, b) for a, b in zip(original, result.values.detach(), strict=True)]
         yield Stage(group[-1], step, len(groups), result, sum(correlations) / len(correlations))
 

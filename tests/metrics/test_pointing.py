@@ -42,6 +42,17 @@ def test_a_hit_is_within_the_tolerance(trace, place, hit) -> None:
     assert score.details["place"] == place
 
 
+@pytest.mark.parametrize(("method", "hit"), [("gradient", 1), ("guided_backprop", 1), ("input_x_gradient", 0)])
+def test_of_a_signed_gradient_the_largest_magnitude_over_channels_points(trace, method, hit) -> None:
+    values = torch.zeros(1, 3, *trace.size)
+    values[0, :, 12, 20] = torch.tensor([2.0, -5.0, 3.0])  # on the object; it adds up to nothing
+    values[0, 0, 35, 5] = 1.0
+    score = pointing(
+        Attribution(values, as_target(0, trace), "input", trace, method=method), (15, 10, 25, 20), tolerance=2
+    )
+    assert score.value == hit
+
+
 def test_chance_is_the_share_of_what_counts(trace) -> None:
     assert pointing(peak(trace, (0, 0, 1)), (0, 0, 20, 10), tolerance=0).chance == pytest.approx(200 / 1600)
     wide = pointing(peak(trace, (0, 0, 1)), (0, 0, 20, 10), tolerance=3).chance

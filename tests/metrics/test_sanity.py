@@ -78,6 +78,14 @@ def test_the_same_seed_gives_the_same_weights(net) -> None:
     assert torch.equal(one, other)
 
 
+def test_the_methods_own_seed_is_another_than_that_of_the_weights(net) -> None:
+    ask = {"method": "rise", "masks": 5, "target": 1}
+    plain, other = (next(cascade(net, X, options=options, **ask)).result.values for options in (None, {"seed": 3}))
+    assert torch.equal(plain, nv.attribute(net, X, **ask).values)
+    assert torch.equal(other, nv.attribute(net, X, seed=3, **ask).values)
+    assert not torch.equal(plain, other)
+
+
 def test_weights_of_a_module_that_cannot_reset_keep_their_spread() -> None:
     class Own(nn.Module):
         def __init__(self) -> None:
