@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nbcnnviz.core.errors import ArgumentTypeError, MethodNotApplicableError, NetworkError
+from nbcnnviz.core.folding import Folds, folded
 from nbcnnviz.core.trace import Trace
 
 if TYPE_CHECKING:
@@ -19,13 +20,23 @@ if TYPE_CHECKING:
 
 Prepare = Callable[[dict[str, nn.Module], ExitStack], None]
 
+_UNFOLDED = 16
+"""How many pictures a scorer takes before it folds: finding out costs the passes of four."""
+
 
 class Scorer:
     """The scores of one preprocessed batch (N, C, H, W) after the other; made by `Network.scorer`.
 
     It keeps one replica of the module, with the weights as they are when it is made. A pass has no graph, no hook but on
     the layers that the target looks at, and ends at the last of these where the target needs no more. On a CPU the
-    kernels are copies in the layout in which convolutions are quickest. One thread at a time may call it.
+    kernels are copies in the layout in which convolutions are quickest. After the first pictures, batch norms are folded
+    into the convolutions before them, where that gives two pictures the same scores but for rounding. One thread at a
+    time may call it.
+
+    Attributes
+    ----------
+    folds : int
+        How many batch norms are folded so far.
     """
 
     def __init__(
@@ -33,6 +44,8 @@ class Scorer:
     ) -> None:
         self._network, self._target, self._keep = network, target, keep
         self._channels_last = channels_last
+        self._seen, self.folds, self._tried_folding = 0, 0, False
+        self._folded: Prepare | None = None
         self._make()
 
     def _make(self) -> None:
@@ -40,6 +53,7 @@ class Scorer:
         layers = frozenset() if target is None else target.layers
         stop = bool(layers) and target is not None and not target.whole
         kept = None if layers is None else layers | frozenset(self._keep)
+        self._looked_at = kept
         self._recorder = self._network._recorder(kept, stop=stop, channels_last=self._channels_last)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -55,7 +69,24 @@ class Scorer:
         NetworkError
             If the module fails on this batch.
         """
-        return self.read(self.trace(x))
+        trace = self.trace(x, self._folding(x))
+        if self._seen < _UNFOLDED:
+            self._seen += len(x)
+        return self.read(trace)
+
+    def _folding(self, x: Tensor) -> Prepare | None:
+        """What folds batch norms in a pass; found out once, when enough pictures came to be worth it."""
+        if self._seen < _UNFOLDED or self._tried_folding or self._looked_at is None:
+            return self._folded
+        self._tried_folding = True
+        with suppress(Exception):  # a target that cannot be asked of these two pictures, say
+            two = x[:2]
+            folds = Folds({name.partition(":")[0] for name in self._looked_at})
+            expected = self.read(self.trace(two, folds.listen))
+            found = folds.found()
+            if found and _agree(self.read(self.trace(two, folded(found))), expected):
+                self._folded, self.folds = folded(found), len(found)
+        return self._folded
 
     def read(self, trace: Trace) -> Tensor:
         """The target's scores of a trace of this scorer."""
