@@ -28,6 +28,8 @@ PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 SOLUTIONS = NOTEBOOKS / "solutions"
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+LANGUAGE = "language"
+"""The id of the cell by which a translated notebook has the explorer in its language."""
 LARGE = 40_000
 """Bytes above which a picture is kept as JPEG, where that is less than half."""
 
@@ -136,8 +138,23 @@ def _kept(output: NotebookNode) -> list[NotebookNode]:
     return [output]
 
 
+def translations() -> list[Path]:
+    """The notebooks in other languages, each in a folder of its language under the English one's name."""
+    return sorted(NOTEBOOKS.glob("??/*.ipynb"))
+
+
+def follow_english(translation: NotebookNode, english: NotebookNode) -> NotebookNode:
+    """A translation with the English notebook's code and outputs; its text, and a cell that sets the language, are its own."""
+    own = {cell.id: cell for cell in translation.cells}
+    cells = [own[cell.id] if cell.cell_type == "markdown" else cell for cell in english.cells]
+    if LANGUAGE in own:
+        cells.insert(1, own[LANGUAGE])
+    translation.cells = cells
+    return keep(translation)
+
+
 def main() -> None:
-    """Execute and write the notebooks named, or all that are stale; ``--all`` for all."""
+    """Execute and write the notebooks named, or all that are stale; ``--all`` for all. Translations follow, unexecuted."""
     names = sys.argv[1:]
     for path in PATHS:
         notebook = nbformat.read(path, as_version=4)
@@ -147,6 +164,9 @@ def main() -> None:
         start = time.perf_counter()
         nbformat.write(keep(execute(notebook)), path)
         print(f"{path.name}: {time.perf_counter() - start:.0f} s, {path.stat().st_size / 1e3:.0f} kB")
+    for path in translations():
+        english = nbformat.read(NOTEBOOKS / path.name, as_version=4)
+        nbformat.write(follow_english(nbformat.read(path, as_version=4), english), path)
 
 
 if __name__ == "__main__":

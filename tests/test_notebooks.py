@@ -16,7 +16,18 @@ from nbconvert import HTMLExporter
 from PIL import Image
 
 import nbcnnviz as nv
-from tests.lessons import NOTEBOOKS, PATHS, WIDGET, ThisInterpreter, execute, exercises, fingerprint, solutions
+from tests.lessons import (
+    LANGUAGE,
+    NOTEBOOKS,
+    PATHS,
+    WIDGET,
+    ThisInterpreter,
+    execute,
+    exercises,
+    fingerprint,
+    solutions,
+    translations,
+)
 
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=[path.stem for path in PATHS])
 MOST_BYTES = 1_000_000
@@ -114,6 +125,33 @@ def test_links_of_a_notebook_lead_somewhere(path: Path) -> None:
         if cell.cell_type == "markdown":
             for target in re.findall(r"\]\(([^)#]+)\)", cell.source):
                 assert target.startswith("http") or (NOTEBOOKS / target).is_file(), target
+
+
+@pytest.mark.parametrize("path", translations(), ids=[f"{path.parent.name}/{path.stem}" for path in translations()])
+def test_a_translation_has_the_code_and_outputs_of_the_english_notebook_which_is_executed(path: Path) -> None:
+    """It need not be executed itself, then. What is out of date, ``make notebooks-write`` mends, but for the text."""
+    notebook, english = (nbformat.read(at, as_version=4) for at in (path, NOTEBOOKS / path.name))
+    nbformat.validate(notebook)
+    assert path.stat().st_size < MOST_BYTES
+    assert notebook.metadata.nbcnnviz.sources == fingerprint(notebook)
+    cells = [cell for cell in notebook.cells if cell.id != LANGUAGE]
+    assert [(cell.id, cell.cell_type) for cell in cells] == [(cell.id, cell.cell_type) for cell in english.cells]
+    for cell, original in zip(cells, english.cells, strict=True):
+        if cell.cell_type == "code":
+            assert cell.source == original.source, cell.id
+            kept = [{**output, "execution_count": None} for output in cell.outputs]
+            assert kept == [{**output, "execution_count": None} for output in original.outputs], cell.id
+            continue
+        assert cell.source != original.source
+        formulas = r"\$\$(.+?)\$\$"
+        assert len(re.findall(formulas, cell.source, re.S)) == len(re.findall(formulas, original.source, re.S)), cell.id
+        assert cell.source.count("\n#") == original.source.count("\n#"), f"{cell.id}: headings"
+        assert cell.source.count("\n| ") == original.source.count("\n| "), f"{cell.id}: rows of tables"
+        assert len(re.findall(r"^\d+\. ", cell.source, re.M)) == len(re.findall(r"^\d+\. ", original.source, re.M)), (
+            cell.id
+        )
+        for target in re.findall(r"\]\(([^)#]+)\)", cell.source):
+            assert target.startswith("http") or (path.parent / target).is_file(), target
 
 
 def test_a_page_made_of_a_notebook_holds_the_picture_of_the_explorer() -> None:

@@ -62,18 +62,20 @@ export class Language {
       const match = shape.exec(text);
       if (!match) continue;
       const filled = new Map(fields.map((field, at) => [field, this.translate(match[at + 1])]));
-      return template.replace(/\{(\w+)\}/g, (whole, field) => filled.get(field) ?? whole);
+      return closed(template.replace(/\{(\w+)\}/g, (whole, field) => filled.get(field) ?? whole));
     }
     for (const [between, joined] of SEPARATORS) {
       const parts = text.split(between);
       if (parts.length < 2) continue;
       const found = parts.map((part) => this.translate(part));
-      if (found.some((part, at) => part !== parts[at]))
-        return found.join(joined).replace(/([。；：？！，）]) | (?=（)/g, "$1");
+      if (found.some((part, at) => part !== parts[at])) return closed(found.join(joined));
     }
     return text;
   }
 }
+
+/** Without spaces beside full-width marks. */
+const closed = (text: string) => text.replace(/([。；：？！，）]) | (?=（)/g, "$1");
 
 function pattern(from: string, text: string): Pattern {
   const fields: string[] = [];
@@ -88,7 +90,6 @@ function pattern(from: string, text: string): Pattern {
 /** Translate what is within `root`, now and whenever it changes; a change of ours is no text of the catalogue any more. */
 export function translateWithin(root: HTMLElement, language: Language, signal: AbortSignal): void {
   const element = (at: Element) => {
-    if (at.closest(VERBATIM)) return;
     for (const name of ATTRIBUTES) {
       const text = at.getAttribute(name);
       const found = text ? language.translate(text) : text;

@@ -38,15 +38,20 @@ class Language:
             match = shape.fullmatch(text)
             if match:
                 filled = {field: self.translate(part) for field, part in zip(fields, match.groups(), strict=True)}
-                return _FIELD.sub(lambda found, filled=filled: filled.get(found[1], found[0]), template)
+                return _closed(_FIELD.sub(lambda found, filled=filled: filled.get(found[1], found[0]), template))
         for between, joined in _SEPARATORS.items():
             parts = re.split(between, text)
             if len(parts) < 2:
                 continue
             translated = [self.translate(part) for part in parts]
             if translated != parts:
-                return re.sub(r"([。；：？！，）]) | (?=（)", r"\1", joined.join(translated))
+                return _closed(joined.join(translated))
         return text
+
+
+def _closed(text: str) -> str:
+    """Without spaces beside full-width marks."""
+    return re.sub(r"([。；：？！，）]) | (?=（)", r"\1", text)
 
 
 def _pattern(text: str) -> re.Pattern[str]:
