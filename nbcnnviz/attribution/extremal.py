@@ -47,7 +47,8 @@ def _passes(options: Mapping[str, Any], trace: Trace) -> float:
         promises="A plain question: which part of this size, all else blurred, is enough for the score.",
         weaknesses=(
             "Hundreds of passes, and an optimum near the start that need not be the best. The area is a choice, and so is what "
-            "the rest is replaced by: the network never saw such pictures."
+            "the rest is replaced by: the network never saw such pictures. Where the score says little, the order in which equal "
+            "values are sorted decides, and another device may end in another mask."
         ),
         oracle=(
             "TorchRay `extremal_perturbation`: masks to 1e-5, runs to a correlation of 0.998, since equal values are sorted in "

@@ -159,7 +159,7 @@ class _Game:
         regions = torch.ones(1, self._count, dtype=torch.float64)
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.inference_mode(False):
             warnings.simplefilter("ignore")
-            torch.manual_seed(self._seed)
+            torch.default_generator.manual_seed(self._seed)  # the CPU's alone: torch.manual_seed sets every device's
             found: Tensor = self._attr.KernelShap(score).attribute(
                 regions, baselines=torch.zeros_like(regions), n_samples=samples, perturbations_per_eval=1
             )
