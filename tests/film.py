@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -19,12 +19,16 @@ from tests.browser.lab import CHROMIUM, CHROMIUM_FLAGS, ROOT, Lab, Sheet
 
 PATH = ROOT / "notebooks" / "images" / "explorer-live.webp"
 MOST_BYTES = 2_000_000
-WINDOW = (978, 761)
-"""Gives the notebook a pane of 900 x 640."""
-SIZE = (880, 640)
+WINDOW = (978, 881)
+"""Gives the notebook a pane of 900 x 760."""
+HEIGHT = 760
 CELL = "import nbcnnviz as nv\nex = nv.explore(None, 'cat_above_cup', target='Egyptian cat')\nex"
-CALM, BUSY = 0.25, 0.12
-"""Seconds between frames, while the page answers and while a picture grows."""
+BETWEEN = 0.25
+"""Seconds that a frame stays."""
+STEPS, STAYS = 64, 0.12
+"""Of the picture by gradient ascent, which is shown faster than it grows: a frame every other step."""
+
+CONTROLS = "ex.panels['synthesize']._setup.controls"
 
 DOT = """() => {
     const dot = document.createElement('div');
@@ -49,24 +53,22 @@ class Camera:
         self.durations: list[int] = []
         box = self.page.locator(".nbv-root").first.bounding_box()
         assert box is not None
-        self.clip = {"x": box["x"], "y": max(box["y"], 0), "width": SIZE[0], "height": SIZE[1]}
+        self.clip = {"x": box["x"], "y": max(box["y"], 0), "width": box["width"], "height": HEIGHT}
 
-    def roll(self, seconds: float, between: float = CALM) -> None:
-        """Take frames for a while; each stays as long as it took until the next."""
-        end = time.monotonic() + seconds
-        while (now := time.monotonic()) < end:
-            shot = self.page.screenshot(clip=self.clip, animations="allow", caret="hide")
-            frame = Image.open(io.BytesIO(shot)).convert("RGB")
-            self.page.wait_for_timeout(max(0, 1000 * (between - (time.monotonic() - now))))
-            self.add(frame, 1000 * (time.monotonic() - now))
+    def roll(self, seconds: float) -> None:
+        """Take frames for a while. How long it takes to take them is not seen."""
+        for _ in range(round(seconds / BETWEEN)):
+            self.page.wait_for_timeout(1000 * BETWEEN)
+            self.take(BETWEEN)
 
-    def add(self, frame: Image.Image, milliseconds: float) -> None:
-        """One frame more, or the last one for longer."""
+    def take(self, stays: float) -> None:
+        """Take one frame; where nothing has changed, the last one stays longer."""
+        frame = Image.open(io.BytesIO(self.page.screenshot(clip=self.clip, caret="hide"))).convert("RGB")
         if self.frames and frame.tobytes() == self.frames[-1].tobytes():
-            self.durations[-1] += round(milliseconds)
+            self.durations[-1] += round(1000 * stays)
         else:
             self.frames.append(frame)
-            self.durations.append(round(milliseconds))
+            self.durations.append(round(1000 * stays))
 
     def click(self, place: Locator, stay: float) -> None:
         """Go to a place, click, and see what comes."""
@@ -79,7 +81,7 @@ class Camera:
         box = place.bounding_box()
         assert box is not None
         self.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + min(box["height"] / 2, 200), steps=4)
-        self.roll(0.2)
+        self.roll(0.25)
 
     def cut(self, act: Callable[[], object]) -> None:
         """Do what is not to be seen."""
@@ -106,11 +108,21 @@ def play(camera: Camera, sheet: Sheet) -> None:
     camera.click(tab(sheet, "Features"), 1.0)
     camera.click(page.locator(".nbv-tile").nth(5), 1.0)
     camera.click(tab(sheet, "Synthesize"), 0.4)
-    camera.cut(lambda: sheet.run("ex.selection.target = 'daisy'; ex.wait(60)"))
+    camera.cut(lambda: sheet.run(f"ex.selection.target = 'daisy'; ex.wait(60); {CONTROLS}['steps'].value = {STEPS}"))
     start = page.locator(".nbv-at-main .jupyter-button:has-text('Start')").first
     camera.point(start)
     start.click()
-    camera.roll(4.0, BUSY)
+    for past in range(2, STEPS + 1, 2):
+        sheet.until(partial(reached, sheet, past), 60)
+        page.wait_for_timeout(100)  # until it is on the screen
+        camera.take(STAYS)
+    camera.take(1.5)
+
+
+def reached(sheet: Sheet, past: int) -> bool:
+    """Whether the run has come to a step."""
+    step = "getattr(getattr(ex.panels['synthesize'].run, 'newest', None), 'step', 0)"
+    return int(str(sheet.kernel(step))) >= past
 
 
 def tab(sheet: Sheet, title: str) -> Locator:
@@ -127,6 +139,7 @@ def main() -> None:
             sheet = Sheet(browser, lab, CELL, width=WINDOW[0], height=WINDOW[1])
             sheet.wait_for_map()
             sheet.hide_sidebar()
+            sheet.page.wait_for_timeout(1000)  # the side bar takes its time to go
             sheet.page.evaluate(DOT)
             sheet.page.evaluate(SHOW)
             sheet.settle()
@@ -140,9 +153,8 @@ def main() -> None:
 
 
 def write(frames: list[Image.Image], durations: list[int]) -> None:
-    """As an animated picture that goes round, the last frame a little longer."""
+    """As an animated picture that goes round."""
     first, *others = frames
-    durations = [*durations[:-1], durations[-1] + 1500]
     for quality in (70, 55, 40):
         first.save(PATH, save_all=True, append_images=others, duration=durations, loop=0, quality=quality, method=4)
         if PATH.stat().st_size < MOST_BYTES:

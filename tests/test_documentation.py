@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import nbcnnviz as nv
 from nbcnnviz.core import errors
@@ -142,6 +143,19 @@ def test_the_gallery_shows_methods_and_recipes_with_their_pictures() -> None:
     assert len({*shown} & {*nv.methods()}) >= 20
     assert {*nv.recipes()} <= {*shown}
     assert {*shown} <= {*nv.methods(), *nv.recipes()}, "made of what there was: run make gallery"
+
+
+def test_the_picture_of_the_readme_moves_and_is_small() -> None:
+    [path] = re.findall(r"\]\((notebooks/images/[\w-]+\.webp)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert (ROOT / path).stat().st_size < 2_000_000
+    with Image.open(ROOT / path) as film:
+        milliseconds = 0
+        for at in range(film.n_frames):
+            film.seek(at)
+            film.load()
+            milliseconds += film.info["duration"]
+    assert film.n_frames > 20
+    assert 8_000 <= milliseconds <= 20_000
 
 
 def test_it_builds_offline_without_a_warning(tmp_path: Path) -> None:
