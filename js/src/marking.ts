@@ -4,10 +4,13 @@ import { CanvasHost } from "./canvas";
 import { decoded } from "./composite";
 import { h } from "./dom";
 import { bytes, follow, type Marking, type Model } from "./model";
+import { offerFigure, type Shown } from "./save";
 import { latest } from "./schedule";
 
 /** Pixels of the screen: what is moved less was meant as a click. */
 const FEWEST = 4;
+/** How wide it is saved. */
+const SAVED = 672;
 
 type Box = [number, number, number, number];
 
@@ -49,10 +52,37 @@ export async function marking(model: Model<Marking>, el: HTMLElement, signal: Ab
   follow(model, ["picture"], () => void show(), signal);
   follow(model, ["box", "size"], () => place(model.get("box")), signal);
   follow(model, ["caption"], label, signal);
+  offerFigure(root, () => ({ caption: "", pictures: marked(host.canvas, model) }), signal);
   drag(stage, size, place, (drawn) => model.send({ type: "marked", box: drawn }), signal);
   label();
   place(model.get("box"));
   await show();
+}
+
+/** The picture with the box on it, to be saved. */
+export function marked(picture: HTMLCanvasElement, model: Pick<Model<Marking>, "get">): Shown[] {
+  const [height, width] = model.get("size");
+  if (!width || !height) return [];
+  const fine = Math.max(1, Math.ceil(SAVED / width));
+  const canvas = h("canvas", { width: `${fine * width}`, height: `${fine * height}` });
+  const context = canvas.getContext("2d");
+  context?.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  const box = model.get("box");
+  if (context && box.length === 4) frameBox(context, box.map((edge) => fine * edge) as Box, fine);
+  return [{ title: model.get("caption"), canvas, width: SAVED / 2, height: (SAVED * height) / width / 2 }];
+}
+
+/** Draw a box as it is shown on the page: amber within black. */
+export function frameBox(context: CanvasRenderingContext2D, box: Box, fine: number): void {
+  const [left, top, right, bottom] = box;
+  for (const [colour, wide] of [
+    ["#000", 4],
+    ["#ffb000", 2],
+  ] as const) {
+    context.strokeStyle = colour;
+    context.lineWidth = wide * fine;
+    context.strokeRect(left, top, right - left, bottom - top);
+  }
 }
 
 /** Let a box be dragged: `place` is called as it grows, `done` when it is let go. */

@@ -24,17 +24,43 @@ const WIDE = 1100;
 /** Pixels of a PNG for one of the page. */
 const FINE = 2;
 
-/** Save a figure as a download. */
-export async function save(figure: Figure, format: "png" | "svg"): Promise<void> {
-  if (!figure.pictures.length) return;
-  const { text, width, height } = compose(figure);
-  const whole = new Blob([text], { type: "image/svg+xml" });
-  const blob = format === "svg" ? whole : await drawn(text, width, height);
-  if (blob) download(blob, `${fileName(figure.caption)}.${format}`);
+/** Asks a frame that is marked `data-nbv-figure` for its figure, which it puts into the event's list. */
+export const FIGURE = "nbv-figure";
+
+/** Have an element give its figure whenever it is asked. */
+export function offerFigure(element: HTMLElement, figure: () => Figure, signal: AbortSignal): void {
+  element.dataset.nbvFigure = "";
+  element.addEventListener(FIGURE, (event) => (event as CustomEvent<Figure[]>).detail.push(figure()), {
+    signal,
+  });
 }
 
-/** A figure as SVG text, with its size. */
-export function compose(figure: Figure): { text: string; width: number; height: number } {
+/** Save figures, one under another, as a download. */
+export async function save(all: Figure[], format: "png" | "svg"): Promise<void> {
+  const figures = all.filter(({ pictures }) => pictures.length);
+  if (!figures.length) return;
+  const { text, width, height } = compose(...figures);
+  const whole = new Blob([text], { type: "image/svg+xml" });
+  const blob = format === "svg" ? whole : await drawn(text, width, height);
+  if (blob) download(blob, `${fileName(figures[0].caption)}.${format}`);
+}
+
+/** Figures, one under another, as SVG text, with its size. */
+export function compose(...figures: Figure[]): { text: string; width: number; height: number } {
+  const parts: string[] = [];
+  let [width, height] = [0, 0];
+  for (const figure of figures) {
+    const part = arranged(figure);
+    parts.push(height ? `<g transform="translate(0 ${height})">${part.text}</g>` : part.text);
+    width = Math.max(width, part.width);
+    height += part.height;
+  }
+  const text = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="13"><rect width="100%" height="100%" fill="#fff"/>${parts.join("")}</svg>`;
+  return { text, width, height };
+}
+
+/** One figure as SVG elements. */
+function arranged(figure: Figure): { text: string; width: number; height: number } {
   const parts: string[] = [];
   let [x, y, tallest, widest] = [EDGE, EDGE, 0, 0];
   const write = (text: string, at: number, down: number, more = "") => {
@@ -77,8 +103,7 @@ export function compose(figure: Figure): { text: string; width: number; height: 
   // A caption may be longer than the pictures are wide; seven pixels a letter are enough.
   const width = Math.ceil(Math.max(widest, EDGE + 7 * figure.caption.length) + EDGE);
   const height = Math.ceil(y + EDGE);
-  const text = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="13"><rect width="100%" height="100%" fill="#fff"/>${parts.join("")}</svg>`;
-  return { text, width, height };
+  return { text: parts.join(""), width, height };
 }
 
 async function drawn(text: string, width: number, height: number): Promise<Blob | null> {

@@ -3,7 +3,7 @@
 import { explorerOf, h, icon } from "./dom";
 import { Help } from "./helping";
 import { follow, type Model, type Tools } from "./model";
-import { receiveFiles } from "./save";
+import { FIGURE, type Figure, receiveFiles, save } from "./save";
 import { Tour } from "./tour";
 
 const UNDO = "M6 3L2.5 6.5L6 10M3 6.5h6a4 4 0 0 1 0 7H6";
@@ -130,14 +130,15 @@ function button(face: Node | string, name: string, title: string): HTMLButtonEle
   return h("button", { type: "button", title, "aria-label": name }, face);
 }
 
-/** Have the panel's own frame save a picture, as its keys do: with its caption and its scale. Whether there is one. */
+/** Save as a picture what the panel's frames show, as their keys do: captions, scales, marks. Whether there are any. */
 function drawnHere(element: Element, format: string): boolean {
   if (format !== "png" && format !== "svg") return false;
-  const frames = [...(explorerOf(element)?.querySelectorAll<HTMLElement>("[data-nbv-figure]") ?? [])];
-  const [frame, ...others] = frames.filter((one) => one.checkVisibility());
-  if (!frame || others.length) return false; // of several frames the kernel knows the one that matters
-  frame.dispatchEvent(new CustomEvent("nbv-save", { detail: format }));
-  return true;
+  const figures: Figure[] = [];
+  for (const frame of explorerOf(element)?.querySelectorAll("[data-nbv-figure]") ?? []) {
+    if (frame.checkVisibility()) frame.dispatchEvent(new CustomEvent(FIGURE, { detail: figures }));
+  }
+  void save(figures, format);
+  return figures.some(({ pictures }) => pictures.length);
 }
 
 /** Go to the control that a letter leads to, if there is one to be seen. */

@@ -1,7 +1,7 @@
 // What every frame can do beside showing: save what it shows, fill the screen, list its keys.
 import { button, h, icon } from "./dom";
 import { type Binding, bind, help, keys } from "./keys";
-import { type Figure, save } from "./save";
+import { type Figure, offerFigure, save } from "./save";
 
 const FILL = "M2 6V2h4M10 2h4v4M14 10v4h-4M6 14H2v-4";
 
@@ -17,8 +17,8 @@ export function tools(
     if (document.fullscreenElement === root) void document.exitFullscreen();
     else void root.requestFullscreen().catch(() => {}); // the host may not allow it
   };
-  const png = () => void save(figure(), "png");
-  const svg = () => void save(figure(), "svg");
+  const png = () => void save([figure()], "png");
+  const svg = () => void save([figure()], "svg");
   const bindings: Binding[] = [
     ...more,
     { keys: ["p"], help: "save as PNG", act: png },
@@ -37,9 +37,7 @@ export function tools(
   const list = help(() => bindings, signal);
   const act = bind(bindings);
   keys(root, (event) => act(event) || others(event), signal);
-  root.dataset.nbvFigure = "";
-  const asked = (event: Event) => void save(figure(), (event as CustomEvent).detail);
-  root.addEventListener("nbv-save", asked, { signal });
+  offerFigure(root, figure, signal);
   const full = button(icon(FILL), "Full screen", "f", fill, signal);
   full.hidden = !document.fullscreenEnabled;
   return h(

@@ -39,6 +39,22 @@ describe("compose", () => {
   });
 });
 
+describe("compose, of several figures", () => {
+  it("has them one under another, each under its caption, as wide as the widest", () => {
+    const figure = (caption: string, width: number) => ({
+      caption,
+      pictures: [{ title: "", canvas, width, height: 100 }],
+    });
+    const alone = [compose(figure("first", 500)), compose(figure("second", 300))];
+    const { text, width, height } = compose(figure("first", 500), figure("second", 300));
+    expect([width, height]).toEqual([alone[0].width, alone[0].height + alone[1].height]);
+    const svg = parsed(text);
+    expect([...svg.querySelectorAll("text")].map((t) => t.textContent)).toEqual(["first", "second"]);
+    const second = svg.querySelectorAll("image")[1].parentElement;
+    expect(second?.getAttribute("transform")).toBe(`translate(0 ${alone[0].height})`);
+  });
+});
+
 describe("fileName", () => {
   it.each([
     ["Grad-CAM of tabby (281) at blocks.6", "Grad-CAM-of-tabby-281-at-blocks-6"],

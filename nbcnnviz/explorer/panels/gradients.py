@@ -43,6 +43,8 @@ _NORMS = {
 }
 _MOST_LISTED = 2000
 
+_COLUMNS = {"depth": "minmax(0, 1fr)", "spread": "repeat(auto-fit, minmax(min(100%, 300px), 1fr))"}
+
 
 class GradientsPanel(Panel):
     """Shows norms over depth, histograms and dead filters; a click on a column selects the layer.
@@ -105,6 +107,10 @@ class GradientsPanel(Panel):
         self._spread_title = w.HTML()
         self._spreads = [ColumnChart(140) for _ in range(4)]
         self._spread_box = grid()
+        self._depth_box = grid(*(chart.widget for chart in self._depths))
+        # Below one another; beside one another on a screen that is not high (js/src/layout.css).
+        for name, box in (("depth", self._depth_box), ("spread", self._spread_box)):
+            box.layout.grid_template_columns = f"var(--nbv-{name}-charts, {_COLUMNS[name]})"
         self._dead_text = w.HTML()
         self._all_samples = button(
             "Count over all samples",
@@ -124,7 +130,7 @@ class GradientsPanel(Panel):
         self.widget = panel(
             row(self._of_box, labelled("Norms", self._norms), self._rate, gap="4px 20px"),
             self._about,
-            *(chart.widget for chart in self._depths),
+            self._depth_box,
             self._selected,
             row(self._spread_title, self._counts_box, gap="4px 20px"),
             self._spread_box,

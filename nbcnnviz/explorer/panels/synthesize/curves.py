@@ -12,6 +12,7 @@ from nbcnnviz.explorer.widgets.layout import row, toggles
 from nbcnnviz.synthesis.record import RunRecord
 
 _HEIGHT = 140
+_LOW = f"min({_HEIGHT}px, 13vh)"  # so that both are on a laptop's screen
 _KINDS = {
     "Probability": "The probabilities of the most likely classes",
     "Gradient": "How strong the gradient is that moves the picture: its norm, at what the network sees of it",
@@ -24,6 +25,8 @@ class Curves:
 
     def __init__(self) -> None:
         self._score, self._other = LineChart(_HEIGHT, legend=True), LineChart(_HEIGHT, legend=True)
+        for chart in (self._score, self._other):
+            chart.figure.layout.height = _LOW
         self.kind = toggles(_KINDS, "96px")
         self._again: Callable[[], None] = lambda: None
         self.kind.observe(lambda _: self._again(), "value")
