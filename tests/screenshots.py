@@ -49,6 +49,11 @@ PANELS = {
         "Maps of every method of a few passes, each with its rank correlation with the one selected.",
         "ex.selection.target = 'tabby'; ex.selection.method = 'layer_cam'; ex.selection.layer = None; ex.wait(60)",
     ),
+    "dataset": (
+        "The patches of many pictures that a filter answers to most strongly, found by a scan.",
+        "panel = ex.panels['dataset']; ex.selection.layer = 'blocks.2'; ex.selection.filter = 12\n"
+        "panel.layers.value = True; panel.start(); panel.wait(120); ex.wait(60)",
+    ),
 }
 
 
