@@ -41,6 +41,13 @@ PANELS = {
     "weights": {"kernels": ".nbv-tile:nth-child(1)"},
     "gradients": {"first chart": ".bqplot"},
     "synthesize": {"start": ".nbv-at-main .jupyter-button:has-text('Start')"},
+    "compare": {
+        **METHOD, "views": ".nbv-compare .widget-toggle-buttons", "first map": ".nbv-at-main .nbv-tile:nth-child(1)",
+    },
+    "dataset": {
+        "scan": ".nbv-at-main .jupyter-button:has-text('Scan')", "how far": ".nbv-at-main .nbv-status",
+        "first patch": ".nbv-at-main .nbv-tile:nth-child(1)",
+    },
 }  # fmt: skip
 
 PANE = """() => {
@@ -107,6 +114,8 @@ def main() -> int:
             sheet.run(
                 "ex.selection.image, ex.selection.target, ex.selection.layer = 'chelsea', None, 'blocks.2.0.conv_dw'"
             )
+            sheet.run("ex.panel = 'dataset'; ex.wait(60); panel = ex.panels['dataset']; panel.layers.value = True")
+            sheet.run("panel.start(); panel.wait(60); ex.wait(60)")
             for dark in (False, True):
                 sheet.theme(dark)
                 for name, size in SIZES.items():
