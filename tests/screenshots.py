@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
+from nbcnnviz.explorer.language import languages
 from tests.browser.lab import CHROMIUM, CHROMIUM_FLAGS, ROOT, Lab, Sheet
 
 FOLDER = ROOT / "notebooks" / "images"
@@ -76,10 +77,22 @@ def main() -> None:
                     sheet.page.set_viewport_size({"width": width, "height": 3000})
                     for theme in THEMES:
                         _take(sheet, theme, FOLDER / f"{name}-{width}-{theme}.webp")
+            _take_translations(browser, lab)
             browser.close()
         finally:
             lab.close()
     PAGE.write_text(_page(), encoding="utf-8")
+
+
+def _take_translations(browser: Browser, lab: Lab) -> None:
+    """The explorer in each other language, of which the system needs the fonts."""
+    for language in sorted({*languages()} - {"en"}):
+        sheet = Sheet(
+            browser, lab, CELL.replace("explore()", f"explore(language={language!r})"), width=1500, height=3000
+        )
+        sheet.wait_for_map()
+        _take(sheet, "light", FOLDER / f"explorer-{language}.webp")
+        sheet.close()
 
 
 def _take(sheet: Sheet, theme: str, path: Path) -> None:

@@ -11,6 +11,7 @@ const KEPT = 4000;
 
 /** Between what is translated by itself where the whole is not known: sentences, then their parts. */
 const SEPARATORS: [RegExp, string][] = [
+  [/ · /, " · "],
   [/(?<=[.?!])\s+(?=[^a-z0-9])/, " "],
   [/(?<=;)\s+/, " "],
   [/, /, "，"],

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 _FIELD = re.compile(r"\{(\w+)\}")
-_SEPARATORS = {r"(?<=[.?!])\s+(?=[^a-z0-9])": " ", r"(?<=;)\s+": " ", ", ": "，"}
+_SEPARATORS = {" · ": " · ", r"(?<=[.?!])\s+(?=[^a-z0-9])": " ", r"(?<=;)\s+": " ", ", ": "，"}
 _FIELDS = {
     r"n\d*$": r"([-−+]?[\d.,]*\d(?:e[-+]?\d+)?)",
     r"text\d*$": r"(.+?)",
