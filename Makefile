@@ -17,7 +17,7 @@ BUNDLE_SOURCES := $(shell find js/src -type f) js/package.json js/build.mjs $(wi
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test install js lint js-test unit notebooks notebooks-write notebooks-browser binder-check docs gallery browser chromium kernels bench layout screenshots film pages package clean distclean
+.PHONY: help demo test install js lint js-test unit notebooks notebooks-write notebooks-browser binder-check docs gallery browser engines chromium kernels bench layout screenshots film pages package clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,7 +70,10 @@ binder-check: $(STAMPS)/dev js ## follow binder/ in a fresh environment, run not
 	$(BIN)/python -m tests.binder $(ARGS)
 
 browser: $(STAMPS)/dev $(STAMPS)/kernels js chromium ## the tests in a real JupyterLab; screenshots land in artifacts/
-	$(call pytest,-q -n 2 --dist loadfile -m browser)
+	$(call pytest,-q -rs -n 2 --dist loadfile -m browser)
+
+engines: $(STAMPS)/dev js chromium ## the main acts in Chromium, Firefox and WebKit: those that are installed; a part of browser
+	$(call pytest,-q -rs tests/browser/test_engines.py)
 
 bench: $(STAMPS)/dev js chromium ## how fast, beside other tools: ARGS="api --quick"
 	CHROMIUM="$$(.ci/chromium)" $(BIN)/python -m tests.benchmarks $(ARGS)

@@ -13,6 +13,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from playwright.sync_api import Browser, Page
@@ -157,6 +158,27 @@ READY = """() => {
     return session?.kernel?.status === 'idle' && 'jupyter.widget' in (session.kernel._targetRegistry ?? {});
 }"""
 
+# What code prints in the kernel of the notebook in front.
+KERNEL = """async (code) => {
+    const kernel = window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
+    const future = kernel.requestExecute({code, store_history: false});
+    let text = '';
+    future.onIOPub = (m) => {
+        if (m.header.msg_type === 'stream') text += m.content.text;
+        if (m.header.msg_type === 'error') text += m.content.ename + ': ' + m.content.evalue;
+    };
+    await future.done;
+    return text;
+}"""
+
+
+def value_in(printed: Callable[[str], str], expression: str) -> Any:
+    """The value, as JSON has it, of a Python expression, where ``printed`` says what code prints in a kernel."""
+    text = printed(f"import json as _j; print('\\x02' + _j.dumps({expression}) + '\\x03')")
+    assert "\x02" in text, text
+    return json.loads(text.split("\x02")[1].split("\x03")[0])
+
+
 # Resolves once canvases and charts have been the same for three looks in a row; where a run keeps drawing, after 50.
 AT_REST = """async () => {
     const state = () => [
@@ -227,23 +249,7 @@ class Sheet:
 
     def kernel(self, expression: str) -> object:
         """The value, as JSON has it, of a Python expression in the notebook's kernel."""
-        code = f"import json as _j; print('\\x02' + _j.dumps({expression}) + '\\x03')"
-        text = self.page.evaluate(
-            """async (code) => {
-                const kernel = window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
-                const future = kernel.requestExecute({code, store_history: false});
-                let text = '';
-                future.onIOPub = (m) => {
-                    if (m.header.msg_type === 'stream') text += m.content.text;
-                    if (m.header.msg_type === 'error') text += m.content.ename + ': ' + m.content.evalue;
-                };
-                await future.done;
-                return text;
-            }""",
-            code,
-        )
-        assert "\x02" in text, text
-        return json.loads(text.split("\x02")[1].split("\x03")[0])
+        return value_in(lambda code: self.page.evaluate(KERNEL, code), expression)
 
     def run(self, code: str) -> None:
         """Run statements in the kernel."""
