@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from PIL import Image
 
 pytestmark = pytest.mark.browser
 
@@ -86,6 +88,17 @@ def test_a_box_is_dragged_and_the_map_judged(sheet, artifacts):
     rows = sheet.page.locator("[aria-label='Scores'] tbody tr")
     assert rows.locator("th").all_inner_texts() == ["Pointing game ↑", "Share inside ↑", "Insertion ↑", "Deletion ↓"]
     shoot(sheet, artifacts, "scores")
+
+
+def test_what_is_saved_has_every_picture_and_the_box_that_was_dragged(sheet, tmp_path):
+    with sheet.page.expect_download() as download:
+        sheet.page.get_by_label("Save as", exact=True).select_option(label="PNG")
+    download.value.save_as(tmp_path / "saved.png")
+    saved = np.asarray(Image.open(tmp_path / "saved.png").convert("RGB")).astype(int)
+    amber = np.abs(saved - (255, 176, 0)).max(2) < 8
+    rows, columns = (np.flatnonzero(amber.sum(axis) > 200) for axis in (1, 0))
+    assert np.ptp(rows) == pytest.approx(np.ptp(columns), rel=0.05), "a square, as it was dragged"
+    assert np.ptp(rows) == pytest.approx(336, rel=0.05), "half of the picture, which is saved 336 wide, twice as fine"
 
 
 def test_what_if_shows_both_at_once(sheet, artifacts):
