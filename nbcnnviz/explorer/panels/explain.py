@@ -65,7 +65,7 @@ class Pinned:
         return bool(plain.min() == plain.max())
 
 
-_LIKENESS = "Rank correlation with the pinned map: {:.2f}"
+_LIKENESS = "Rank correlation with the pinned map: {:z.2f}"
 
 
 def _plain(values: Tensor) -> Tensor:

@@ -111,9 +111,9 @@ def _tile(comparison: Comparison, at: int, entry: Entry) -> Tile:
         if not entry.done:
             said.append(f"step {entry.result.step} of {entry.result.steps}")
     if not math.isnan(correlation) and not entry.chosen:
-        said.append(f"rank correlation {correlation:.2f} with the one selected")
+        said.append(f"rank correlation {correlation:z.2f} with the one selected")
     note = entry.error or ("" if entry.result is not None else "waiting")
-    badge = "" if math.isnan(correlation) or entry.chosen else f"{correlation:.2f}"
+    badge = "" if math.isnan(correlation) or entry.chosen else f"{correlation:z.2f}"
     return Tile(at, entry.name, ", ".join([*said, *([note] if note else [])]), broken, note, badge)
 
 

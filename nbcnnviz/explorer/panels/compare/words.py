@@ -47,7 +47,7 @@ def _correlation(value: float) -> str:
     if math.isnan(value):
         return f"<td style='{_CELL}'>-</td>"
     tint = "25, 118, 210" if value >= 0 else "224, 138, 30"
-    return f"<td style='{_CELL}; background: rgba({tint}, {0.55 * abs(value):.2f})'>{value:.2f}</td>"
+    return f"<td style='{_CELL}; background: rgba({tint}, {0.55 * abs(value):.2f})'>{value:z.2f}</td>"
 
 
 def scores(comparison: Comparison | None, judged: Mapping[int, Sequence[Judged]]) -> str:
