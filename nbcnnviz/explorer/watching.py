@@ -234,7 +234,8 @@ class WatchPanel(w.VBox):
     def _draw_map(self, watch: Watch, found: tuple[int, np.ndarray] | None) -> None:
         self._follow(watch)
         if watch.trouble or found is None:
-            wait = "It comes with the next record." if watch.watching else "None was recorded."
+            missed = "It was not recorded: train on with it chosen, or give nv.watch a picture."
+            wait = "It comes with the next record." if watch.watching else missed
             set_traits(self._map_caption, value=hint(watch.trouble or wait))
         if found is None:
             if self._map_drawn is not None:

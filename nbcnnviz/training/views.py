@@ -78,6 +78,16 @@ class Views:
             self.trouble = f"Layer {self.layer!r} was not called in the last step recorded."
         return pictures
 
+    def now(self) -> Tensor | None:
+        """The layer's maps of the picture given, as the network is now; None without one, or if it cannot be run."""
+        if self._picture is None or not self.layer:
+            return None
+        try:
+            return self._maps_of_picture()
+        except NbcnnvizError as failure:
+            self.trouble = str(failure)
+            return None
+
     def _maps_of_picture(self) -> Tensor:
         assert self._picture is not None
         like = next(self._module.parameters())

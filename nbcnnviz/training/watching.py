@@ -135,6 +135,8 @@ class Watch(StepObserver):
             self._record.layer = name
             if self._on and self._hooks.listening:
                 self._listen()
+            elif not self._on and (maps := self._views.now()) is not None:  # no step to come brings them
+                self._record.maps = self._at, maps.cpu().numpy()
 
     @property
     def channel(self) -> int:

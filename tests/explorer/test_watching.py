@@ -196,7 +196,7 @@ def test_the_controls_choose_layer_and_channel_and_follow_python() -> None:
     panel._layer.value = "3"
     assert (w.layer, w.channel) == ("3", 0)
     assert (panel._channel.max, panel._channel.value) == (7, 0)
-    assert "None was recorded" in panel._map_caption.value
+    assert "It was not recorded" in panel._map_caption.value
     w.close()
 
 

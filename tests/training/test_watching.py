@@ -628,6 +628,17 @@ def test_the_map_is_the_layers_own_of_the_batchs_first_picture_before_what_is_do
     assert not np.array_equal(w.feature_map, expected.numpy())
 
 
+def test_after_training_another_layers_map_of_the_picture_is_that_of_the_network_as_it_is() -> None:
+    module, picture = small(), torch.randn(3, 12, 10)
+    with watch(module, every=1, picture=picture) as w:
+        learn(module, torch.optim.SGD(module.parameters(), 0.1), 3)
+    w.layer, w.channel = "3", 5
+    with torch.no_grad():
+        maps = copy.deepcopy(module).eval()[:4](picture[None])
+    np.testing.assert_allclose(w.feature_map, maps[0, 5].numpy(), rtol=1e-5, atol=1e-6)
+    w.close()
+
+
 def test_the_map_of_a_picture_given_is_the_networks_in_evaluation_mode_after_the_step() -> None:
     module = small()
     picture = torch.randn(3, 12, 10)
