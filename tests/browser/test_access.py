@@ -18,7 +18,7 @@ display(ex)
 display(w.Button(description="after"))
 """
 
-PANELS = ("explain", "features", "weights", "gradients", "synthesize", "compare")
+PANELS = ("explain", "features", "weights", "gradients", "synthesize", "compare", "dataset")
 
 # Each panel with all that it can show.
 TURN_TO = """
@@ -36,6 +36,14 @@ if {name!r} == "synthesize":
         panel.widget.children[-3].selected_index = 0
         panel.start()
         panel.wait(60)
+if {name!r} == "dataset":
+    panel = ex.panels["dataset"]
+    if panel.run is None:
+        panel.layers.value = True
+        panel.start()
+        panel.wait(60)
+        ex.wait(60)
+        panel.make_card()
 """
 
 EXPLORER = ".jp-OutputArea-output > .nbcnnviz"
@@ -132,7 +140,10 @@ def test_names_follow_what_the_kernel_changes(sheet):
 WHERE = """() => {
     const e = document.activeElement;
     if (e.textContent === "before" || e.textContent === "after") return e.textContent;
-    if (!e.matches("a, button, input, select, summary, textarea, [role], [contenteditable=true]")) return e.outerHTML.slice(0, 200);
+    // The unit card scrolls in a box of its own, which Chromium lets the keys reach.
+    const scrolls = getComputedStyle(e).overflowY === "auto" && e.scrollHeight > e.clientHeight;
+    const acts = e.matches("a, button, input, select, summary, textarea, [role], [contenteditable=true]");
+    if (!acts && !scrolls) return e.outerHTML.slice(0, 200);
     const places = {
         ".nbv-depth": "layers", ".nbv-layermap": "tree", ".nbv-intake": "picture", "[role=tab]": "tabs",
         ".widget-tab-contents": "panel", ".nbv-at-network": "network", ".nbv-at-method": "method",

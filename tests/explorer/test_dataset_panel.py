@@ -67,6 +67,21 @@ def test_it_says_what_will_be_there_before_it_is_asked_for_anything(opened) -> N
     assert ex.code().count("\n") == 2
 
 
+def test_a_scan_is_seen_with_its_task_or_not_at_all(opened, monkeypatch) -> None:
+    ex, panel = opened
+    start, seen = panel._tasks.start, []
+
+    def watched(*given, **options):
+        task = start(*given, **options)
+        seen.append((panel.run, panel.error))  # as anybody may who does not wait for the panel's lock
+        return task
+
+    monkeypatch.setattr(panel._tasks, "start", watched)
+    scanned(ex, panel)
+    assert seen[0] == (None, None)
+    assert panel.run.task.state == "done"
+
+
 def test_the_filters_patches_are_those_of_the_scan_each_beside_its_projection(opened, net, folder) -> None:
     ex, panel = opened
     scanned(ex, panel)

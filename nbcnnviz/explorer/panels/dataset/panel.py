@@ -246,12 +246,13 @@ class DatasetPanel(Panel):
                 return
             if run is not None:
                 run.task.stop()
-            self.run = run = ScanRun(asked, run)
+            run = ScanRun(asked, run)
             run.task = self._tasks.start(
                 run.frames, "Scan", policy="keep", share=0.2,
                 on_frame=lambda _: self._found(run), on_change=lambda task: self._changed(run, task),
             )  # fmt: skip
-            self._follow()
+            self.run = run  # once it has a task: others look at it without the lock
+            self._changed(run, run.task)
 
     def pause(self) -> None:
         """Pause the scan after the pictures that are being looked at."""

@@ -224,7 +224,7 @@ class SynthesizePanel(Panel):
                 self._refuse(error)
                 return
             self._writing = self._at_frame = None
-            self.run = run = Run(specification, self.run)
+            run = Run(specification, self.run)
             self._layout.show_code("")
             self._status.tell("Starting ...")
             run.task = self._tasks.start(
@@ -236,6 +236,7 @@ class SynthesizePanel(Panel):
                 on_frame=lambda frame: self._shown(run, frame),
                 on_change=self._task_changed,
             )
+            self.run = run  # once it has a task: others look at it without the lock
             self._follow()
 
     def _specification(self, at: int | None) -> Specification:
