@@ -67,7 +67,8 @@ def test_a_notebook_shows_every_widget_and_no_error(path, lab, browser, artifact
             assert all(width > 200 and height > 20 for width, height in cell["views"]), cell
             assert "Error displaying widget" not in cell["text"]
             assert "Loading widget" not in cell["text"]
-        assert sum(cell["widgets"] for cell in seen) >= 2, "the form, and what the lesson shows"
+        least = 1 if path.stem.startswith("02") else 2  # the form, and what the lesson shows: in 02 numbers alone
+        assert sum(cell["widgets"] for cell in seen) >= least
         assert sheet.complaints == []
     finally:
         sheet.close()
