@@ -81,7 +81,9 @@ def deep_lift(
     layer: str,
     *,
     baseline: Any = option(
-        "black", kind="any", help="What the picture is compared with: black, mean, blur, noise, a picture or a tensor."
+        "black",
+        kind="baseline",
+        help="What the picture is compared with: black, mean, blur, noise, a picture or a tensor.",
     ),
     seed: int = option(0, low=0, high=2**31 - 1, help="Of a noisy baseline."),
 ) -> Frames:

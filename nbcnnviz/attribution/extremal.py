@@ -89,7 +89,7 @@ def extremal_perturbation(
     ),
     baseline: Any = option(
         "blur",
-        kind="any",
+        kind="baseline",
         help="What the rest is: blur, in eight levels; black, mean, noise, a picture or a preprocessed tensor.",
     ),
     flip: bool = option(

@@ -56,7 +56,9 @@ def kernel_shap(
     ),
     samples: int = option(500, low=1, high=100_000, help="How many random sets of regions."),
     baseline: Any = option(
-        "mean", kind="any", help="What replaces a region: black, mean, blur, noise, a picture or a preprocessed tensor."
+        "mean",
+        kind="baseline",
+        help="What replaces a region: black, mean, blur, noise, a picture or a preprocessed tensor.",
     ),
     seed: int = option(0, low=0, high=2**31 - 1, help="Of the sets, and of a noisy baseline."),
     batch: int | None = option(None, low=1, high=4096, kind="int", help="Sets a pass; none: as memory allows."),

@@ -167,7 +167,7 @@ def occlusion(
     window: int = option(32, low=1, high=4096, unit="pixels", help="The side of the square that is covered."),
     stride: int = option(8, low=1, high=4096, unit="pixels", help="How far the square moves at a time."),
     baseline: Any = option(
-        "mean", kind="any", help="What covers it: black, mean, blur, noise, a picture or a preprocessed tensor."
+        "mean", kind="baseline", help="What covers it: black, mean, blur, noise, a picture or a preprocessed tensor."
     ),
     seed: int = option(0, low=0, high=2**31 - 1, help="Of the noise."),
     batch: int | None = option(None, low=1, high=4096, kind="int", help="Windows a pass; none: as memory allows."),

@@ -19,7 +19,7 @@ import numpy as np
 
 from nbcnnviz.core.errors import OptionValueError, UnknownOptionError
 
-Kind = Literal["int", "float", "bool", "choice", "text", "class", "picture", "size", "any"]
+Kind = Literal["int", "float", "bool", "choice", "text", "class", "picture", "baseline", "size", "any"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Option:
         One line that says what it does.
     kind
         ``"int"``, ``"float"``, ``"bool"``, ``"choice"``, ``"text"``; what is checked by who takes it: a ``"class"`` (index or
-        name), a ``"picture"``, a ``"size"`` (height and width, or one number for both); or ``"any"``.
+        name), a ``"picture"``, a ``"baseline"`` (``"black"``, ``"mean"``, ``"blur"``, ``"noise"``, a picture or a preprocessed
+        tensor), a ``"size"`` (height and width, or one number for both); or ``"any"``.
     unit
         Of the value, such as ``"pixels"``; empty where it has none.
     below
@@ -129,6 +130,8 @@ def option(
     """Declare an option as the default of a keyword-only parameter; see `Option`. The kind follows from the default."""
     if kind is None:
         kind = "choice" if choices is not None else _kind_of(default)
+    if kind == "any" and (low is not None or high is not None):
+        raise ValueError("Bounds are of a number: say its kind, int or float.")
     found = None if choices is None else tuple(choices)
     return Option("", default, low, high, found, help, kind, **more)
 
@@ -224,7 +227,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "text": lambda value: value if isinstance(value, str) else None,
     "class": lambda value: value if isinstance(value, str) else _whole(value),
     "size": lambda value: value if _is_size(value) else None,
-    **dict.fromkeys(("picture", "any"), lambda value: value),
+    **dict.fromkeys(("picture", "baseline", "any"), lambda value: value),
 }
 _WORDS = {
     "int": "a whole number",
@@ -234,6 +237,7 @@ _WORDS = {
     "text": "a string",
     "class": "a class, by its index or name",
     "picture": "a picture",
+    "baseline": "black, mean, blur, noise, a picture or a preprocessed tensor",
     "size": "a height and width, or one number for both",
     "any": "a value",
 }

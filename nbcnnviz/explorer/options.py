@@ -9,6 +9,7 @@ from typing import Any
 
 import ipywidgets as w
 
+from nbcnnviz.attribution.sampling import BASELINES
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.options import Option, in_force
 from nbcnnviz.core.targets import ClassScore
@@ -17,6 +18,7 @@ from nbcnnviz.explorer.widgets.layout import Updating, grid, set_traits
 from nbcnnviz.synthesis.specification import SELECTED
 
 Changed = Callable[[str, Any], None]
+OWN = "given in Python"
 
 
 class OptionControls:
@@ -87,6 +89,11 @@ class OptionControls:
         if isinstance(control, w.SelectionSlider):
             if value not in (known := {number for _, number in control.options}):
                 control.options = _named({value, *known})
+        elif isinstance(control, w.Dropdown):
+            offered = [entry for entry in control.options if entry != (OWN, OWN)]
+            entries = (*offered, (OWN, OWN)) if value == OWN else tuple(offered)
+            if control.options != entries:  # what was given in Python can be left here, and not be taken up again
+                control.options = entries
         elif hasattr(control, "max"):
             set_traits(control, max=max(control.max, value), min=min(control.min, value))
         if control.value != value:
@@ -166,6 +173,7 @@ _KINDS: dict[str, Callable[[Option, dict[str, Any]], w.Widget]] = {
         placeholder="automatic; type to search", continuous_update=False, **shared
     ),
     "size": lambda option, shared: w.Text(placeholder="automatic", continuous_update=False, **shared),
+    "baseline": lambda option, shared: w.Dropdown(options=[(name, name) for name in BASELINES], **shared),
     "picture": lambda option, shared: w.Dropdown(
         options=[
             *([("automatic", None)] if option.default is None else []),
@@ -182,8 +190,12 @@ _KINDS: dict[str, Callable[[Option, dict[str, Any]], w.Widget]] = {
 def _written(option: Option, value: Any, network: Network | None) -> Any:
     """What a control says where an option has a value."""
     if option.kind == "class":
-        known = network is not None and isinstance(value, int) and 0 <= value < len(network.classes)
-        return ClassScore(value).describe(network) if known else "" if value is None else str(value)  # type: ignore[arg-type]
+        is_class = network is not None and isinstance(value, int) and 0 <= value < len(network.classes)
+        return ClassScore(value).describe(network) if is_class else "" if value is None else str(value)  # type: ignore[arg-type]
+    known: dict[str, tuple[str, ...]] = {"baseline": BASELINES, "picture": ("noise", "mean", SELECTED)}
+    if option.kind in known:
+        named = (value is None and option.default is None) or (isinstance(value, str) and value in known[option.kind])
+        return value if named else OWN
     if option.kind == "size":
         return "" if value is None else " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     return value

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import nbcnnviz as nv
-from nbcnnviz.core.options import Option, checked, declared
+from nbcnnviz.attribution import methods
+from nbcnnviz.core.errors import OptionValueError
+from nbcnnviz.core.options import Option, checked, declared, option
 
 
 def sampled(
@@ -83,3 +85,18 @@ def test_a_value_that_cannot_be_is_refused_with_a_sentence(name: str, given, mes
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(nv.UnknownOptionError, match=r"no option 'mask'\. Nearest: masks\. Options of sampled: masks, "):
         checked(OPTIONS, {"mask": 3}, "sampled")
+
+
+def test_bounds_without_a_kind_are_refused_where_they_are_declared() -> None:
+    """They would be checked by nobody: no default tells whether a whole number is meant."""
+    with pytest.raises(ValueError, match="say its kind"):
+        option(None, low=1, high=4096)
+
+
+def test_every_bound_of_every_method_is_checked() -> None:
+    bounded = [found for one in methods().values() for found in one.options.values() if found.low is not None]
+    assert {"batch", "steps", "samples", "sigma"} <= {found.name for found in bounded}
+    for found in bounded:
+        for wrong in (found.low - 1, "x"):
+            with pytest.raises(OptionValueError, match=found.name):
+                found.check(wrong)

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import nbcnnviz as nv
+from nbcnnviz.attribution import methods
 from nbcnnviz.attribution.method import _METHODS
 from nbcnnviz.core.options import Option
 from nbcnnviz.explorer.options import OptionControls
@@ -124,6 +126,43 @@ def test_each_kind_of_option_has_its_control_and_others_have_none() -> None:
     shown.controls["mean"].value = False
     shown.controls["fill"].value = "black"
     assert changed == [("mean", False), ("fill", "black")]
+
+
+@pytest.mark.parametrize("kind", ["baseline", "picture"])
+@pytest.mark.parametrize("given", [torch.zeros(1, 3, 8, 8), np.zeros((8, 8, 3), np.uint8), "cat.png"], ids=str)
+def test_a_picture_given_in_python_is_said_and_can_be_left(kind: str, given: object) -> None:
+    """The menu has no entry for it, and a tensor cannot be compared with one."""
+    changed: list = []
+    options = {"start": Option("start", "mean", kind=kind)}
+    shown = OptionControls(lambda name, value: changed.append((name, value)))
+    shown.show(options, {})
+    menu = shown.controls["start"]
+    before = menu.options
+    assert menu.value == "mean"
+    assert "noise" in dict(before).values()
+    shown.show(options, {"start": given})
+    assert (menu.value, changed) == ("given in Python", [])
+    menu.value = "noise"
+    shown.show(options, {"start": "noise"})
+    assert changed == [("start", "noise")]
+    assert (menu.options, menu.value) == (before, "noise")
+
+
+def test_every_method_with_a_baseline_offers_those_by_name(explore, toy: nv.Network) -> None:
+    ex = explore(toy)
+    found = [name for name, method in methods().items() if "baseline" in method.options]
+    assert {"integrated_gradients", "occlusion", "extremal_perturbation"} <= set(found)
+    for name in found:
+        ex.selection.method = name
+        menu = ex._controls.options.controls["baseline"]
+        assert [value for _, value in menu.options] == ["black", "mean", "blur", "noise"], name
+        assert menu.value == methods()[name].options["baseline"].default, name
+    ex.selection.method = "integrated_gradients"
+    ex.wait(PATIENCE)
+    ex._controls.options.controls["baseline"].value = "blur"
+    ex.wait(PATIENCE)
+    assert ex.selection.options["baseline"] == "blur"
+    assert ex.code().endswith("baseline='blur')")
 
 
 def test_controls_of_a_method_that_was_left_are_closed() -> None:
