@@ -135,7 +135,7 @@ def _control(option: Option, label_width: int | None) -> w.Widget | None:
         "description": f"{label} ({option.unit})" if option.unit else label,
         "tooltip": f"{option.help} ({option.range})" if option.help else option.range,
         "style": {"description_width": "initial" if label_width is None else f"{label_width}px"},
-        "layout": w.Layout(width="auto", min_width="0", flex="0 1 auto", margin="0"),
+        "layout": w.Layout(width="auto", min_width="0", flex="0 0 auto", margin="0"),
     }
     if option.kind == "class":
         shared["layout"].flex, shared["layout"].min_width = "1 1 220px", "200px"  # names are long
