@@ -127,11 +127,17 @@ def option(
     kind: Kind | None = None,
     **more: Any,
 ) -> Any:
-    """Declare an option as the default of a keyword-only parameter; see `Option`. The kind follows from the default."""
+    """Declare an option as the default of a keyword-only parameter; see `Option`. The kind follows from the default.
+
+    Raises
+    ------
+    OptionValueError
+        If there are bounds, and neither ``kind`` nor the default says of what numbers.
+    """
     if kind is None:
         kind = "choice" if choices is not None else _kind_of(default)
     if kind == "any" and (low is not None or high is not None):
-        raise ValueError("Bounds are of a number: say its kind, int or float.")
+        raise OptionValueError("Bounds are of a number: say the kind of the option, int or float.")
     found = None if choices is None else tuple(choices)
     return Option("", default, low, high, found, help, kind, **more)
 

@@ -89,7 +89,7 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
 
 def test_bounds_without_a_kind_are_refused_where_they_are_declared() -> None:
     """They would be checked by nobody: no default tells whether a whole number is meant."""
-    with pytest.raises(ValueError, match="say its kind"):
+    with pytest.raises(OptionValueError, match="say the kind"):
         option(None, low=1, high=4096)
 
 
