@@ -20,6 +20,12 @@ from nbcnnviz.synthesis.specification import SELECTED
 Changed = Callable[[str, Any], None]
 OWN = "given in Python"
 
+# What the menus of these kinds offer; anything else is a reader's own picture.
+_PICTURES: dict[str, tuple[tuple[str, str], ...]] = {
+    "baseline": tuple((name, name) for name in BASELINES),
+    "picture": (("noise", "noise"), ("the mean colour", "mean"), ("the picture selected", SELECTED)),
+}
+
 
 class OptionControls:
     """A control for each option that has one; those of other kinds are set in Python.
@@ -173,13 +179,11 @@ _KINDS: dict[str, Callable[[Option, dict[str, Any]], w.Widget]] = {
         placeholder="automatic; type to search", continuous_update=False, **shared
     ),
     "size": lambda option, shared: w.Text(placeholder="automatic", continuous_update=False, **shared),
-    "baseline": lambda option, shared: w.Dropdown(options=[(name, name) for name in BASELINES], **shared),
+    "baseline": lambda option, shared: w.Dropdown(options=_PICTURES["baseline"], **shared),
     "picture": lambda option, shared: w.Dropdown(
         options=[
             *([("automatic", None)] if option.default is None else []),
-            ("noise", "noise"),
-            ("the mean colour", "mean"),
-            ("the picture selected", SELECTED),
+            *_PICTURES["picture"],
         ],
         value=option.default,
         **shared,
@@ -190,12 +194,12 @@ _KINDS: dict[str, Callable[[Option, dict[str, Any]], w.Widget]] = {
 def _written(option: Option, value: Any, network: Network | None) -> Any:
     """What a control says where an option has a value."""
     if option.kind == "class":
-        is_class = network is not None and isinstance(value, int) and 0 <= value < len(network.classes)
-        return ClassScore(value).describe(network) if is_class else "" if value is None else str(value)  # type: ignore[arg-type]
-    known: dict[str, tuple[str, ...]] = {"baseline": BASELINES, "picture": ("noise", "mean", SELECTED)}
-    if option.kind in known:
-        named = (value is None and option.default is None) or (isinstance(value, str) and value in known[option.kind])
-        return value if named else OWN
+        known = network is not None and isinstance(value, int) and 0 <= value < len(network.classes)
+        return ClassScore(value).describe(network) if known else "" if value is None else str(value)  # type: ignore[arg-type]
+    if option.kind in _PICTURES:
+        names = [name for _, name in _PICTURES[option.kind]]
+        offered = (value is None and option.default is None) or (isinstance(value, str) and value in names)
+        return value if offered else OWN
     if option.kind == "size":
         return "" if value is None else " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     return value
