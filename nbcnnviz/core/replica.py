@@ -8,6 +8,7 @@ forward pass may write to and for what modules keep as plain attributes, which i
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, KeysView
 from types import FunctionType, MethodType
@@ -160,8 +161,10 @@ class Replica:
             self._clear()
 
     def _new_mapper(self) -> Mapper:
-        # The memo of what one pass can change is dropped with the mapper; modules, parameters and buffers stay.
-        return Mapper(_Layered(self._memo), lambda m: self._replica(m, registered=False), self._leaf)
+        # The memo of what one pass can change is dropped with the mapper; modules, parameters and buffers stay. The mapper
+        # does not keep the replica, or each would live until a collection of cycles, with all that it copied.
+        replica = weakref.proxy(self)
+        return Mapper(_Layered(self._memo), lambda m: replica._replica(m, registered=False), lambda p: replica._leaf(p))
 
     def _leaf(self, parameter: Tensor) -> Tensor:
         known = self._leaves.get(parameter)

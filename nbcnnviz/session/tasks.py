@@ -40,6 +40,7 @@ class Tasks:
         self._change = threading.Condition()
         self._waiting: Task | None = None
         self._running: Task | None = None
+        self._turn = 0  # how often a task began or ended on the worker
         self._kept: list[Task] = []
         self._threads: list[threading.Thread] = []
         self._worker: threading.Thread | None = None
@@ -189,11 +190,13 @@ class Tasks:
                     return
                 task = self._running = self._waiting
                 self._waiting = None
+                self._turn += 1
                 assert task is not None
                 self._change.notify_all()
             task._run()
             with self._change:
                 self._running = None
+                self._turn += 1
                 self._change.notify_all()
             del task  # an idle thread holds no pictures
 
@@ -202,14 +205,14 @@ class Tasks:
         while True:
             with self._change:
                 self._change.wait_for(lambda: self._closed or (self._running is not None and not self._running.slow))
-                task = self._running
                 if self._closed:
                     return
-                assert task is not None
-                over = lambda: self._closed or self._running is not task  # noqa: B023, E731
-                if self._change.wait_for(over, SLOW):
-                    del task
+                # The turn, not the task: what waits holds no pictures.
+                turn = self._turn
+                if self._change.wait_for(lambda: self._closed or self._turn != turn, SLOW):  # noqa: B023
                     continue
+                task = self._running
+                assert task is not None
                 task.slow = True
             with suppress(Exception):
                 task._on_change(task)
