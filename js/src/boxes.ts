@@ -1,5 +1,5 @@
 // The boxes that a detection network found, over its picture. The mouse chooses one by the place that is clicked, see
-// views.ts: what lies under them zooms and pans. The keyboard chooses them here.
+// pointer.ts: what lies under them zooms and pans. The keyboard chooses them here.
 import { h } from "./dom";
 import { follow, type Maps, type Model } from "./model";
 import type { Zoom } from "./zoom";

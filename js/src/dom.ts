@@ -49,3 +49,11 @@ export function icon(path: string): SVGElement {
   svg.append(line);
   return svg;
 }
+
+/** Put encoded bytes into an image, by a URL that is let go at once. */
+export async function show(image: HTMLImageElement, encoded: Uint8Array<ArrayBuffer>): Promise<void> {
+  const url = URL.createObjectURL(new Blob([encoded]));
+  image.src = url;
+  await image.decode().catch(() => {});
+  URL.revokeObjectURL(url);
+}

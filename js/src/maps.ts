@@ -67,7 +67,7 @@ export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSig
     pictures: views.shown(),
     scale: bar.element.hidden ? undefined : bar.shown(),
   });
-  const others = (event: KeyboardEvent) => comparison.key(event) || views.key(event);
+  const others = (event: KeyboardEvent) => comparison.key(event) || views.pointer.key(event);
   const save = debounced(() => model.save_changes());
   const bindings = keysOf(model, zoom, comparison, save);
   const zooming = h(
@@ -79,14 +79,14 @@ export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSig
   );
   const beside = h("div", { class: "nbv-beside" }, zooming, tools(root, figure, bindings, others, signal));
   root.append(
-    h("div", { class: "nbv-head" }, caption, views.menu, beside),
+    h("div", { class: "nbv-head" }, caption, views.menu.element, beside),
     views.element,
     h(
       "div",
       { class: "nbv-scale" },
       bar.element,
       coloursMenu(model, signal),
-      h("div", { class: "nbv-told" }, likeness, views.readout),
+      h("div", { class: "nbv-told" }, likeness, views.pointer.readout),
     ),
     controls(model, comparison, signal),
   );

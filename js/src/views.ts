@@ -5,23 +5,19 @@ import { CanvasHost } from "./canvas";
 import { table, tableOf } from "./colours";
 import type { Comparison } from "./compare";
 import { borders, Composite, copyLeft, decoded, type Look } from "./composite";
-import { button, h } from "./dom";
+import { h } from "./dom";
 import { bytes, follow, type Maps, type Model, type View } from "./model";
-import { short } from "./paint";
+import { Pointer } from "./pointer";
 import type { Shown } from "./save";
 import { latest } from "./schedule";
-import { gestures, type Zoom } from "./zoom";
-
-/** A place of the map. */
-export type Place = { row: number; column: number };
+import { ViewMenu } from "./viewmenu";
+import type { Zoom } from "./zoom";
 
 interface Slot {
   view: View;
   host: CanvasHost;
   marks: CanvasHost | null;
   box: HTMLElement;
-  /** Frames the place of the map that is pointed at. */
-  cell: HTMLElement;
   element: HTMLElement;
   title: HTMLElement;
   pixels: ImageData | null;
@@ -29,9 +25,10 @@ interface Slot {
 
 export class Views {
   readonly element = h("div", { class: "nbv-views", role: "group", tabindex: "0" });
-  readonly readout = h("output", { class: "nbv-readout" });
   /** Which views are shown. */
-  readonly menu = h("div", { class: "nbv-menu nbv-local", role: "group", "aria-label": "Views" });
+  readonly menu: ViewMenu;
+  /** The place that is pointed at. */
+  readonly pointer: Pointer;
   /** Take the picture from the model, as pixels; of several that come while one is decoded, the newest. */
   readonly decode: () => Promise<void>;
   /** The same of what is beside it: the map as a picture of its own, and the regions. */
@@ -46,11 +43,6 @@ export class Views {
   private pinnedOverlay: ImageData | null = null;
   private readonly scratch = h("canvas");
   private outdated = true;
-  private at: Place | null = null;
-  /** The kinds of views that the reader chose; null where all are shown. */
-  private chosen: Set<View["kind"]> | null = null;
-  /** Whether the map was asked for beside what was pinned. */
-  private mapToo = false;
 
   constructor(
     private readonly model: Model<Maps>,
@@ -63,6 +55,8 @@ export class Views {
       this.regions = await decoded(bytes(this.model.get("regions")), this.scratch);
     }, signal);
     this.boxes = new Boxes(model, zoom, signal);
+    this.menu = new ViewMenu(model, (shown) => this.showKinds(shown), signal);
+    this.pointer = new Pointer(model, zoom, this.element, this, signal);
     const pickable = () => this.element.classList.toggle("nbv-pickable", this.model.get("pickable"));
     follow(model, ["pickable"], pickable, signal);
     pickable();
@@ -72,7 +66,6 @@ export class Views {
         marks?.remove();
       }
     });
-    this.element.addEventListener("blur", () => this.point(null), { signal });
   }
 
   async start(comparison: Comparison): Promise<void> {
@@ -89,8 +82,6 @@ export class Views {
         h("div", { class: "nbv-stage" }, box),
       );
       const over = h("div", { class: "nbv-marks", "aria-hidden": "true" });
-      const cell = h("div", { class: "nbv-cell", "aria-hidden": "true" });
-      cell.hidden = true;
       element.hidden = view.kind === "pinned";
       this.element.append(element);
       const host = await CanvasHost.host(manager, references[i] ?? "", box);
@@ -98,92 +89,24 @@ export class Views {
         marked && (view.kind === "overlay" || view.kind === "map")
           ? await CanvasHost.host(manager, marked, over)
           : null;
-      this.slots.push({ view, host, marks, box, cell, element, title, pixels: null });
+      this.slots.push({ view, host, marks, box, element, title, pixels: null });
       if (this.signal.aborted) {
         host.remove();
         marks?.remove();
         return;
       }
-      box.append(...(marks ? [over] : []), cell);
+      if (marks) box.append(over);
       if (view.kind === "overlay") box.parentElement?.append(comparison.divider);
       if (view.kind === "picture") box.parentElement?.append(this.boxes.element);
-      this.listen(box, view);
+      this.pointer.listen(box, view);
     }
-    this.offerViews();
+    this.menu.offer();
     await Promise.all([this.decode(), this.decodeBeside()]);
   }
 
-  /** Buttons that show and hide views, where there are more than two to choose from; what is chosen is remembered. */
-  private offerViews(): void {
-    const kinds = this.model.get("views").map((view) => view.kind);
-    this.chosen = kinds.includes("picture") ? remembered(kinds) : null;
-    if (!this.chosen) return;
-    for (const kind of kinds.filter((one) => one !== "pinned")) {
-      const face = button(
-        NAMES[kind],
-        `Show or hide: ${NAMES[kind].toLowerCase()}`,
-        "",
-        () => this.turn(kind),
-        this.signal,
-      );
-      face.dataset.view = kind;
-      this.menu.append(face);
-    }
-    follow(this.model, ["pinned", "pickable"], () => this.showChosen(), this.signal);
-    this.showChosen();
-  }
-
-  /** Show a view, or hide it, unless it is the last one. */
-  private turn(kind: View["kind"]): void {
-    const chosen = new Set(this.chosen);
-    const shown = this.shownKinds();
-    if (!shown.has(kind)) chosen.add(kind);
-    else if (shown.size > 1) chosen.delete(kind);
-    if (kind === "map") this.mapToo = shown.has("pinned") && !shown.has(kind);
-    this.chosen = chosen;
-    try {
-      localStorage.setItem(REMEMBERED, [...chosen].join());
-    } catch {} // a host may keep nothing
-    this.showChosen();
-  }
-
-  /** Those that the reader chose; what was pinned stands in the map's place, so that all keep their size. */
-  private shownKinds(): Set<View["kind"]> {
-    const shown = new Set(this.chosen);
-    if (this.model.get("pickable")) shown.add("picture"); // where a place of it can be chosen
-    if (this.model.get("pinned").caption === undefined) {
-      this.mapToo = false;
-      return shown;
-    }
-    if (shown.has("map") && shown.size === 2 && !this.mapToo) shown.delete("map");
-    return shown.add("pinned");
-  }
-
-  private showChosen(): void {
-    const shown = this.shownKinds();
+  private showKinds(shown: Set<View["kind"]>): void {
     for (const { view, element } of this.slots) element.hidden = !shown.has(view.kind);
-    for (const face of this.menu.children as HTMLCollectionOf<HTMLElement>) {
-      face.setAttribute("aria-pressed", String(shown.has(face.dataset.view as View["kind"])));
-    }
     this.element.style.setProperty("--nbv-columns", String(shown.size));
-  }
-
-  private listen(box: HTMLElement, view: View): void {
-    const { signal } = this;
-    gestures(box, this.zoom, signal);
-    box.addEventListener("mousemove", (event) => this.hover(event, box), { capture: true, signal });
-    box.addEventListener("mouseleave", () => this.point(null), { signal });
-    if (view.kind === "pinned") return;
-    box.addEventListener(
-      "click",
-      (event) => {
-        const at = event.detail > 1 ? null : this.pixel(event, box);
-        if (!at) return;
-        if (this.model.get("pickable")) this.model.send({ type: "place", ...at });
-        else if (this.mapped && view.kind !== "picture") this.choose(this.place(at.x, at.y));
-      },
-      { signal },
-    );
   }
 
   private async read(): Promise<void> {
@@ -209,7 +132,8 @@ export class Views {
     take(this.pinned, values ?? null, shape ?? [0, 0], low ?? 0);
   }
 
-  private get mapped(): boolean {
+  /** Whether there is a map of the picture that is shown. */
+  get mapped(): boolean {
     const [height, width] = this.model.get("size");
     return this.now.covers(width, height);
   }
@@ -259,7 +183,7 @@ export class Views {
   /** Show the view of a pinned map, if there is one. */
   private showPinned(slot: Slot): boolean {
     const { caption } = this.model.get("pinned");
-    if (!this.chosen) slot.element.hidden = caption === undefined;
+    if (!this.menu.offered) slot.element.hidden = caption === undefined;
     name(slot, `Pinned: ${caption}`);
     return caption !== undefined;
   }
@@ -277,10 +201,15 @@ export class Views {
   }
 
   /** What the network found at a pixel, in words; "" where it finds nothing place by place. */
-  private found(x: number, y: number): string {
+  found(x: number, y: number): string {
     const regions = this.fitting("regions");
     if (!regions) return this.boxes.name(x, y);
     return this.model.get("region_names")[regions.data[4 * (y * regions.width + x)]] ?? "";
+  }
+
+  /** Where the map's value at a pixel lies between the ends of the scale, 0 to 1. */
+  share(x: number, y: number): number {
+    return this.now.places[y * this.model.get("size")[1] + x] / 255;
   }
 
   private fill(pixels: ImageData, kind: View["kind"], comparison: Comparison): void {
@@ -298,112 +227,10 @@ export class Views {
     if (regions) borders(pixels, regions);
   }
 
-  /** The pixel of the picture under the cursor. */
-  private pixel(event: MouseEvent, box: HTMLElement): { x: number; y: number } | null {
-    const [height, width] = this.model.get("size");
-    const frame = box.getBoundingClientRect();
-    const [u, v] = [(event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height];
-    const [across, down] = this.zoom.under(u, v);
-    const [x, y] = [Math.floor(across * width), Math.floor(down * height)];
-    return x >= 0 && y >= 0 && x < width && y < height ? { x, y } : null;
-  }
-
-  /** Rows and columns of places that can be pointed at: the map's; without a map, of the picture, if it can be chosen on. */
-  private get grid(): [number, number] {
-    if (this.mapped || !this.model.get("pickable")) return this.model.get("shape");
-    const [height, width] = this.model.get("size");
-    return [Math.ceil(height / CELL), Math.ceil(width / CELL)];
-  }
-
-  /** The place of the map under a pixel of the picture. */
-  private place(x: number, y: number): Place {
-    const [height, width] = this.model.get("size");
-    const [rows, columns] = this.grid;
-    return { row: Math.floor((y * rows) / height), column: Math.floor((x * columns) / width) };
-  }
-
-  /** Tell the value under the mouse. */
-  private hover(event: MouseEvent, box: HTMLElement): void {
-    const at = this.pixel(event, box);
-    if (!at || !this.readable) {
-      this.point(null);
-      return;
-    }
-    this.point(this.place(at.x, at.y));
-    this.readout.setAttribute("aria-live", "off"); // who points with a mouse sees it
-    this.showValue(at.x, at.y);
-  }
-
-  private showValue(x: number, y: number): void {
-    const { low, high } = { low: this.model.get("low"), high: this.model.get("high") };
-    const value = low + (this.now.places[y * this.model.get("size")[1] + x] / 255) * (high - low);
-    const told = [`x ${x}  y ${y}`, this.mapped ? `value ${short(value)}` : "", this.found(x, y)];
-    this.readout.textContent = told.filter(Boolean).join("  ");
-  }
-
-  /** Frame a place of the map in every view; null for none. */
-  private point(at: Place | null): void {
-    this.at = at;
-    this.frame();
-    if (!at) this.readout.replaceChildren();
-  }
-
-  /** Put the frames where the place that is pointed at is shown. */
+  /** Put what lies over the views where it is shown. */
   frame(): void {
     this.boxes.place();
-    const [rows, columns] = this.grid;
-    const { at } = this;
-    for (const { cell } of this.slots) {
-      cell.hidden = at === null;
-      if (!at) continue;
-      const [left, top] = this.zoom.over(at.column / columns, at.row / rows);
-      const [width, height] = [this.zoom.scale / columns, this.zoom.scale / rows];
-      const style = { left, top, width, height };
-      for (const [name, share] of Object.entries(style)) cell.style.setProperty(name, `${100 * share}%`);
-    }
-  }
-
-  /** Whether there is a map to be read, or a place of the picture to be chosen. */
-  private get readable(): boolean {
-    return this.mapped || this.model.get("pickable");
-  }
-
-  private choose(place: Place): void {
-    const [[height, width], [rows, columns]] = [this.model.get("size"), this.grid];
-    const x = Math.floor(((place.column + 0.5) / columns) * width);
-    const y = Math.floor(((place.row + 0.5) / rows) * height);
-    if (this.model.get("pickable")) this.model.send({ type: "place", x, y });
-    else this.model.send({ type: "pixel", ...place });
-  }
-
-  /** Keys that read the map and choose a place, while the views have the focus. */
-  key(event: KeyboardEvent): boolean {
-    if (document.activeElement !== this.element || !this.readable) return false;
-    const [rows, columns] = this.grid;
-    if (event.key === "Enter" || event.key === " ") {
-      if (this.at) this.choose(this.at);
-      return true;
-    }
-    const step = event.shiftKey ? 10 : 1;
-    const moves: Record<string, [number, number]> = {
-      ArrowLeft: [0, -step],
-      ArrowRight: [0, step],
-      ArrowUp: [-step, 0],
-      ArrowDown: [step, 0],
-    };
-    const move = moves[event.key];
-    if (!move) return false;
-    const from = this.at ?? { row: Math.floor(rows / 2), column: Math.floor(columns / 2) };
-    const [down, right] = this.at ? move : [0, 0]; // the first key shows where one is
-    const within = (at: number, most: number) => Math.min(most - 1, Math.max(0, at));
-    const at = { row: within(from.row + down, rows), column: within(from.column + right, columns) };
-    const [x, y] = [(at.column + 0.5) / columns, (at.row + 0.5) / rows];
-    this.point(at);
-    this.zoom.reveal(x, y);
-    const [height, width] = this.model.get("size");
-    this.readout.setAttribute("aria-live", "polite");
-    this.showValue(Math.floor(x * width), Math.floor(y * height));
-    return true;
+    this.pointer.frame();
   }
 
   /** What the views show, as it is zoomed and marked, to be saved. */
@@ -438,21 +265,6 @@ const COLOURED = "Map in colour; grey is zero";
 const PICKABLE = "Picture: click what to explain";
 /** What the overlay is called while what it is compared with stands in its place. */
 const FLIPPED = "Overlay taken away (b puts it back)";
-const NAMES = { picture: "Picture", overlay: "Overlay", map: "Map", pinned: "Pinned" };
-const REMEMBERED = "nbcnnviz-views";
-
-/** The views that the reader chose last, of these; the overlay and the map, if none. */
-function remembered(kinds: View["kind"][]): Set<View["kind"]> {
-  let kept: string[] = [];
-  try {
-    kept = localStorage.getItem(REMEMBERED)?.split(",") ?? [];
-  } catch {} // a host may keep nothing
-  const known = kinds.filter((kind) => kept.includes(kind));
-  return new Set(known.length ? known : ["overlay", "map"]);
-}
-
-/** How wide a place of a picture is, in pixels, that is chosen by keys where there is no map. */
-const CELL = 16;
 
 /** Say what a view shows. */
 function name({ title, box }: Slot, text: string): void {

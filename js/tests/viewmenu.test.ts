@@ -34,7 +34,8 @@ async function shown(more: Record<string, unknown> = {}) {
     [...views.element.querySelectorAll<HTMLElement>("figure")]
       .filter((figure) => !figure.hidden)
       .map((figure) => figure.dataset.view);
-  const press = (kind: string) => views.menu.querySelector<HTMLElement>(`[data-view=${kind}]`)?.click();
+  const press = (kind: string) =>
+    views.menu.element.querySelector<HTMLElement>(`[data-view=${kind}]`)?.click();
   return { m, views, kinds, press };
 }
 
@@ -45,7 +46,7 @@ describe("the choice of views", () => {
   it("shows the overlay and the map at first", async () => {
     const { kinds, views } = await shown();
     expect(kinds()).toEqual(["overlay", "map"]);
-    const pressed = [...views.menu.children].map((face) => face.getAttribute("aria-pressed"));
+    const pressed = [...views.menu.element.children].map((face) => face.getAttribute("aria-pressed"));
     expect(pressed).toEqual(["false", "true", "true"]);
   });
 
@@ -91,7 +92,7 @@ describe("the choice of views", () => {
       ],
     });
     expect(kinds()).toEqual(["overlay", "map"]);
-    expect(views.menu.children).toHaveLength(0);
+    expect(views.menu.element.children).toHaveLength(0);
   });
 
   it("keeps what was chosen where nothing can be remembered", async () => {
