@@ -83,7 +83,7 @@ class Explorer(w.VBox):
         self._tools.on("save", lambda message: self._attempt(lambda: self._download(message.get("format"))))
         self._pictures = Pictures(selection, self._attempt)
         self._sides = Sides(selection, self._attempt)
-        session.view, session.views = None, [self._sides, self._controls]
+        session.view, session.views = None, [self._sides, self._controls, self._pictures]
 
         self._tabs = w.Tab([w.VBox(layout=w.Layout(min_width="0")) for _ in self._names])
         self._tabs.titles = [TABS[name].title for name in self._names]
@@ -236,9 +236,7 @@ class Explorer(w.VBox):
             self.selection.unobserve(self._explain_panel, "method")
             for panel in self.panels.values():
                 panel.close()
-            self._controls.close()
-            self._pictures.close()
-            self._sides.close()
+            self._sides.forget()
             # ipywidgets keeps every widget that is not closed, and with it all that its callbacks know.
             sides = (self._sides.map, self._pictures.widget, self._sides.predictions.widget, self._controls.network)
             shown = [panel.widget for panel in self.panels.values()]
@@ -311,7 +309,7 @@ class Explorer(w.VBox):
             self._status.show(task, "" if self.error is None else sentence(self.error))
         if not task.live:
             self._controls.follow()
-            self._pictures.answered()
+            self._pictures.task_over()
 
 
 def explore(

@@ -61,19 +61,10 @@ class Controls(View):
             widget.add_class("nbv-question")
             widget.add_class(f"nbv-at-{name}")
         self.follow()
-        self._selection.observe(self._changed, t.All)
         self.network.observe(self._network_chosen, "value")
         self.method.observe(self._method_chosen, "value")
 
-    def close(self) -> None:
-        """Follow the selection no longer."""
-        self._selection.unobserve(self._changed, t.All)
-
     # From the selection to the controls.
-
-    def _changed(self, _: t.Bunch) -> None:
-        if not self._selection.changing:
-            self.follow()
 
     def follow(self) -> None:
         """Show the selection, whatever the controls show."""

@@ -6,21 +6,19 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-import traitlets as t
 from PIL import Image
 
 from nbcnnviz.core.geometry import taken_part
 from nbcnnviz.core.samples import samples
 from nbcnnviz.explorer.front import WHOLE, Intake
 from nbcnnviz.explorer.panels import Act
+from nbcnnviz.session import Selection, View
 from nbcnnviz.session.history import CAMERA
-from nbcnnviz.session.selection import Selection
 
-_TRAITS = ("image", "source", "crop")
 _OWN = "your picture"
 
 
-class Pictures:
+class Pictures(View):
     """Takes pictures in, and shows the one selected as it was given.
 
     Parameters
@@ -38,8 +36,7 @@ class Pictures:
         self._own: Image.Image | None = None
         self.widget = Intake(label="Picture")
         self.widget.offer_samples()
-        self._follow()
-        selection.observe(self._changed, t.All)
+        self.follow()
         self.widget.on("sample", lambda message: self._take(message.get("name")))
         self.widget.on("own", lambda _: self._take(self._own))
         self.widget.on("picture", lambda message: self._take(_file(message, str(message.get("name", "")))))
@@ -47,21 +44,14 @@ class Pictures:
         self.widget.on("measure", lambda _: self._measure())
         self.widget.on("crop", lambda message: attempt(lambda: self._crop(message.get("box"))))
 
-    def answered(self) -> None:
+    def task_over(self) -> None:
         """The picture that was selected last is on screen, or will not be: the camera may send another."""
         if self._awaited:
             self._awaited = False
             self.widget.next()
 
-    def close(self) -> None:
-        """Follow the selection no longer."""
-        self._selection.unobserve(self._changed, t.All)
-
-    def _changed(self, change: t.Bunch) -> None:
-        if not self._selection.changing and change.name in (*_TRAITS, "options"):
-            self._follow()
-
-    def _follow(self) -> None:
+    def follow(self) -> None:
+        """Show the picture that is selected, and what of it is cropped."""
         s = self._selection.snapshot
         name = s.source or _OWN
         if name not in samples():
@@ -78,7 +68,7 @@ class Pictures:
         before, self._awaited = self._selection.image, True
         self._take(_file(message, CAMERA))
         if self._selection.image == before:  # it was no picture, or the very same: nothing will be computed
-            self.answered()
+            self.task_over()
 
     def _measure(self) -> None:
         """Show which part of what is cropped the network takes."""

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import traitlets as t
-
 from nbcnnviz.attribution import methods
 from nbcnnviz.core.errors import MethodNotApplicableError
 from nbcnnviz.core.network import Network
@@ -48,7 +46,6 @@ class Sides(View):
         self.map.on("choose", lambda message: self._set("layer", message.get("layer")))
         self.map.on("filter", lambda message: self._set("filter", message.get("filter")))
         self.follow()
-        selection.observe(self._changed, t.All)
 
     def show_trace(self, trace: Trace) -> None:
         """Show what the network says of another picture."""
@@ -71,11 +68,6 @@ class Sides(View):
         """Let go of the trace that the layers are coloured by."""
         self._coloured = None
 
-    def close(self) -> None:
-        """Follow the selection no longer."""
-        self._selection.unobserve(self._changed, t.All)
-        self._coloured = None
-
     def follow(self) -> None:
         """Show the selection, whatever is shown."""
         s, layers = self._selection.snapshot, self.map
@@ -89,10 +81,6 @@ class Sides(View):
             unused = self.uses_method and s.filter is None and not methods()[s.method].needs_layer
             none = not any(layers.sides)
             layers.note = _NO_MAPS if none else _UNUSED if unused else ""
-
-    def _changed(self, change: t.Bunch) -> None:
-        if not self._selection.changing:
-            self.follow()
 
     def _set(self, name: str, value: Any) -> None:
         self._attempt(lambda: setattr(self._selection, name, value))

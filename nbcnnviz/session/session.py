@@ -52,7 +52,7 @@ class Session:
     view : View or None
         What the selection is answered for; by default its explanation.
     views : list[View]
-        All that take notice of traces and questions.
+        All that take notice of the selection, of traces and questions.
     lock : threading.RLock
         Held while something is shown; nothing is computed meanwhile.
     """
@@ -179,11 +179,12 @@ class Session:
     # From a change of the selection to a task. Runs on whatever thread the change was made on, and computes nothing.
 
     def _selected(self, name: str) -> None:
-        if name == "source":
-            return
-        if name == "network" and self.selection.network is not self._selecting:
-            self._load = None  # this one came later
-        self.ask()
+        if name != "source":
+            if name == "network" and self.selection.network is not self._selecting:
+                self._load = None  # this one came later
+            self.ask()
+        for view in self.views:
+            view.follow()
 
     def _ask(self, refused: BaseException | None) -> Task | None:
         with self._asking:  # or of two changes at once, the question of the first may be the last

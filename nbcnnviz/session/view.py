@@ -30,6 +30,9 @@ class View:
     def show_question(self, snapshot: Snapshot, trace: Trace) -> None:
         """Take notice of what is asked, before the first frame of it, whichever view it is asked for."""
 
+    def follow(self) -> None:
+        """Take notice of a change of the selection, on the thread that made it."""
+
     def answered(self, trace: Trace) -> None:
         """Compute what nobody waits for, after the last frame."""
 

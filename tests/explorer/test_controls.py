@@ -33,7 +33,12 @@ class Desk:
         self.sides = Sides(self.selection, self.attempt)
         self.sides.predictions.show(network.trace(self.selection.image))
         self.pictures = Pictures(self.selection, self.attempt)
+        self.selection.call_first(self.follow)
         self.selection.observe(lambda change: self.changes.append(change.name))
+
+    def follow(self, _: str) -> None:
+        for view in (self.controls, self.sides, self.pictures):
+            view.follow()
 
     def attempt(self, act) -> None:
         try:
@@ -372,14 +377,14 @@ def test_a_change_by_the_reader_is_not_lost_while_another_thread_sets_the_contro
     assert (desk.front("layers").current, desk.controls.method.value) == ("0", "saliency")
 
 
-def test_what_is_closed_follows_no_longer(desk: Desk) -> None:
-    layer = desk.front("layers").current
-    for part in (desk.controls, desk.sides, desk.pictures):
-        part.close()
-    desk.selection.method, desk.selection.layer, desk.selection.image = "saliency", "0", "coffee"
-    assert desk.controls.method.value == "grad_cam"
-    assert desk.front("layers").current == layer != "0"
-    assert desk.front("pictures").current == "chelsea"
+def test_what_is_closed_follows_no_longer(explore, toy: nv.Network) -> None:
+    ex = explore(toy, "chelsea")
+    layer, selection = ex._sides.map.current, ex.selection
+    ex.close()
+    selection.method, selection.layer, selection.image = "saliency", "0", "coffee"
+    assert ex._controls.method.value == "grad_cam"
+    assert ex._sides.map.current == layer != "0"
+    assert ex._pictures.widget.current == "chelsea"
 
 
 def test_every_layer_has_a_bar_in_the_order_of_the_forward_pass(desk: Desk, toy: nv.Network) -> None:

@@ -8,7 +8,6 @@ from threading import RLock
 from typing import Any
 
 import ipywidgets as w
-import traitlets as t
 from PIL import Image
 
 from nbcnnviz.core.errors import MethodNotApplicableError, NbcnnvizError
@@ -90,8 +89,7 @@ class ComparePanel(Panel):
         self._looks: dict[str, tuple[bool, bool]] = {a: (a not in _UNITS_ALIKE, a == "pictures") for a in _AXES}
         self._counts = dict(_COUNTS)
         self._build()
-        self._follow_selection(None)
-        self.selection.observe(self._follow_selection, t.All)
+        self.follow()
 
     def _build(self) -> None:
         self.view, self.axis = toggles(_VIEWS), toggles(_AXES)
@@ -197,11 +195,11 @@ class ComparePanel(Panel):
         if self.view.value == WHAT_IF:
             self.ask()
 
-    def _follow_selection(self, _: Any) -> None:
-        if not self.selection.changing:
-            snapshot = self.selection.snapshot
-            layer = None if snapshot.layer is None else snapshot.network.layers.get(snapshot.layer)
-            self.what_if.follow(layer, snapshot.filter)
+    def follow(self) -> None:
+        """Offer the filter that is selected."""
+        snapshot = self.selection.snapshot
+        layer = None if snapshot.layer is None else snapshot.network.layers.get(snapshot.layer)
+        self.what_if.follow(layer, snapshot.filter)
 
     @property
     def _parts(self) -> tuple[w.Widget, ...]:
@@ -314,7 +312,6 @@ class ComparePanel(Panel):
         self.widget.children = self._parts  # to be closed with it
         self._side.children = ()
         self.scores.close()
-        self.selection.unobserve(self._follow_selection, t.All)
         self.forget()
         self._computing.close()
         self._picture = None
