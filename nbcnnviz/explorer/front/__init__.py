@@ -19,19 +19,6 @@ from nbcnnviz.explorer.front.tiles import TileFrame
 from nbcnnviz.explorer.front.tools import Tools
 
 __all__ = [
-    "WHOLE",
-    "ClassList",
-    "FileLine",
-    "Intake",
-    "LayerMap",
-    "MapFrame",
-    "MarkingFrame",
-    "PictureFrame",
-    "StatusLine",
-    "CanvasHost",
-    "TileFrame",
-    "Tools",
-    "receive_while_busy",
-    "parts_of",
-    "ring",
-]
+    "WHOLE", "CanvasHost", "ClassList", "FileLine", "Intake", "LayerMap", "MapFrame", "MarkingFrame", "PictureFrame",
+    "StatusLine", "TileFrame", "Tools", "parts_of", "receive_while_busy", "ring",
+]  # fmt: skip

@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from threading import RLock
+from typing import Any
 
+import traitlets as t
 from ipycanvas import Canvas
 from ipycanvas.canvas import _CANVAS_MANAGER
+from ipywidgets import widget_serialization
 
 MANAGER = _CANVAS_MANAGER
 Draw = Callable[[Canvas], None]
@@ -68,3 +71,14 @@ class CanvasHost:
     def _draw_again(self) -> None:
         if self._last is not None:
             self.draw(self._last)
+
+
+class Drawn(t.HasTraits):
+    """What front ends have that draw on canvases."""
+
+    canvases = t.List(t.Instance(Canvas)).tag(sync=True, **widget_serialization)
+    caption = t.Unicode("").tag(sync=True)
+
+    def __init__(self, canvases: int = 1, **traits: Any) -> None:
+        self._hosts = [CanvasHost() for _ in range(canvases)]
+        super().__init__(canvases=[host.canvas for host in self._hosts], **traits)

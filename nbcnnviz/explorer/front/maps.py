@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from nbcnnviz.explorer.front.base import Coloured, Front, lossless, photograph
-from nbcnnviz.explorer.front.canvas import CanvasHost, Draw
+from nbcnnviz.explorer.front.canvas import CanvasHost, Draw, Drawn
 from nbcnnviz.render import Scale, to_bytes
 
 VIEWS = (
@@ -27,7 +27,7 @@ PINNED = {"kind": "pinned", "title": "Pinned"}
 """A view of the overlay that was pinned; shown as long as there is one."""
 
 
-class MapFrame(Front, Coloured):
+class MapFrame(Drawn, Front, Coloured):
     """Three views of one map, with colour bar, opacity, threshold and the value under the cursor.
 
     Event ``"pixel"``: the reader clicked a place, ``{"row": ..., "column": ...}`` of the map. Where places of the picture
@@ -36,26 +36,21 @@ class MapFrame(Front, Coloured):
     """
 
     kind = t.Unicode("maps").tag(sync=True)
-    canvases = t.List(t.Instance(Canvas)).tag(sync=True, **widget_serialization)
     marks = t.Instance(Canvas, allow_none=True).tag(sync=True, **widget_serialization)
     views = t.List(list(VIEWS)).tag(sync=True)
     picture = t.Bytes().tag(sync=True)
     size = t.List([0, 0]).tag(sync=True)
     pickable = t.Bool(False).tag(sync=True)  # whether a place of the picture can be chosen, whatever the map
-    regions = t.Bytes().tag(
-        sync=True
-    )  # a picture of its size (PNG) whose grey levels are regions; their borders are drawn
+    # A picture of its size (PNG) whose grey levels are regions; their borders are drawn.
+    regions = t.Bytes().tag(sync=True)
     region_names = t.List(t.Unicode()).tag(sync=True)  # by grey level
-    boxes: t.List[list[float]] = t.List().tag(
-        sync=True
-    )  # drawn on the picture: left, top, right, bottom, in its pixels
+    # Drawn on the picture: left, top, right, bottom, in its pixels.
+    boxes: t.List[list[float]] = t.List().tag(sync=True)
     box_names = t.List(t.Unicode()).tag(sync=True)
     box = t.Int(-1).tag(sync=True)  # the chosen one's place in the list, -1 for none
     values = t.Bytes().tag(sync=True)
     shape = t.List([0, 0]).tag(sync=True)
-    colour = t.Bytes().tag(
-        sync=True
-    )  # the map as a picture of its own (PNG), shown alone in place of colours of a scale
+    colour = t.Bytes().tag(sync=True)  # the map as a picture (PNG), shown alone in place of colours of a scale
     low = t.Float(0).tag(sync=True)
     high = t.Float(0).tag(sync=True)
     cut = t.Bool(False).tag(sync=True)
@@ -65,15 +60,12 @@ class MapFrame(Front, Coloured):
     compare = t.Enum(("overlay", "blink", "split"), "overlay").tag(sync=True)  # of the overlay with the picture
     split = t.Float(0.5).tag(sync=True)  # the share, from the left, where the picture shows without the map
     compare_with = t.Enum(("picture", "pinned"), "picture").tag(sync=True)  # what is shown in its place
-    caption = t.Unicode("").tag(sync=True)
     pinned = t.Dict().tag(sync=True)  # of another map: picture, values, shape, low, colours, caption
     likeness = t.Unicode("").tag(sync=True)  # of the two maps, in words
 
     def __init__(self, **traits: Any) -> None:
-        views = traits.get("views", VIEWS)
-        self._hosts = [CanvasHost() for _ in views]
         self._marks, self._fine = CanvasHost(), 1
-        super().__init__(canvases=[s.canvas for s in self._hosts], marks=self._marks.canvas, **traits)
+        super().__init__(len(traits.get("views", VIEWS)), marks=self._marks.canvas, **traits)
 
     def show_picture(self, picture: Image.Image) -> None:
         """Show another picture, and no map until one comes."""

@@ -7,29 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 import traitlets as t
-from ipycanvas import Canvas
-from ipywidgets import widget_serialization
 from PIL import Image
 
 from nbcnnviz.explorer.front.base import Front, photograph
-from nbcnnviz.explorer.front.canvas import CanvasHost
+from nbcnnviz.explorer.front.canvas import Drawn
 
 Box = tuple[int, int, int, int]
 
 
-class MarkingFrame(Front):
+class MarkingFrame(Drawn, Front):
     """A picture, and a box on it. Event ``"marked"``: the reader dragged one, ``{"box": [left, top, right, bottom]}``."""
 
     kind = t.Unicode("marking").tag(sync=True)
-    canvases = t.List(t.Instance(Canvas)).tag(sync=True, **widget_serialization)
     picture = t.Bytes().tag(sync=True)
     size = t.List([0, 0]).tag(sync=True)
     box: t.List[int] = t.List().tag(sync=True)  # left, top, right, bottom, in pixels of the picture; empty for none
-    caption = t.Unicode("").tag(sync=True)
-
-    def __init__(self, **traits: Any) -> None:
-        self._host = CanvasHost()
-        super().__init__(canvases=[self._host.canvas], **traits)
 
     def show(self, picture: Image.Image, caption: str) -> None:
         """Show another picture; the box stays."""

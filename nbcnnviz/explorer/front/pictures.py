@@ -6,32 +6,27 @@ from collections.abc import Sequence
 from typing import Any
 
 import traitlets as t
-from ipycanvas import Canvas
-from ipywidgets import widget_serialization
 from PIL import Image
 
 from nbcnnviz.explorer.front.base import Front, encoded
-from nbcnnviz.explorer.front.canvas import CanvasHost
+from nbcnnviz.explorer.front.canvas import CanvasHost, Drawn
 
 
-class PictureFrame(Front):
+class PictureFrame(Drawn, Front):
     """Pictures side by side; one message shows new ones.
 
     Event ``"choose"``: the reader clicked a picture, ``{"at": ...}`` its place in the row.
     """
 
     kind = t.Unicode("pictures").tag(sync=True)
-    canvases = t.List(t.Instance(Canvas)).tag(sync=True, **widget_serialization)
     pictures = t.List(t.Bytes()).tag(sync=True)
     titles = t.List(t.Unicode()).tag(sync=True)
-    caption = t.Unicode("").tag(sync=True)
     chosen = t.Int(-1).tag(sync=True)
     choosable = t.Bool(False).tag(sync=True)
     width = t.Int(224).tag(sync=True)  # the least that each is wide on the screen, in pixels
 
     def __init__(self, **traits: Any) -> None:
-        self._hosts: list[CanvasHost] = []
-        super().__init__(**traits)
+        super().__init__(canvases=0, **traits)  # they are made for the pictures that come
 
     def close(self) -> None:
         """Close the canvases too, also those of pictures that are not shown now."""

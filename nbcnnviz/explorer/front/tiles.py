@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import traitlets as t
-from ipycanvas import Canvas
-from ipywidgets import widget_serialization
 from torch import Tensor
 
 from nbcnnviz.explorer.front.base import Coloured, Front
-from nbcnnviz.explorer.front.canvas import CanvasHost
+from nbcnnviz.explorer.front.canvas import Drawn
 from nbcnnviz.render import Scale, to_bytes
 from nbcnnviz.render.tiles import Tile
 
 
-class TileFrame(Front, Coloured):
+class TileFrame(Drawn, Front, Coloured):
     """Small maps side by side in one canvas, as many a row as the screen is wide.
 
     Event ``"choose"``: the reader chose a tile, by mouse or keys, ``{"index": ...}`` what it stands for.
     """
 
     kind = t.Unicode("tiles").tag(sync=True)
-    canvases = t.List(t.Instance(Canvas)).tag(sync=True, **widget_serialization)
     values = t.Bytes().tag(sync=True)  # n x h x w (x 3) bytes, one tile after the other
     shape = t.List([0, 0, 0, 1]).tag(sync=True)  # n, h, w, and 1 or 3
     lows = t.List(t.Float()).tag(sync=True)  # the ends of each tile's scale; one for all, or n
@@ -39,11 +35,6 @@ class TileFrame(Front, Coloured):
     chosen = t.Int(-1).tag(sync=True)  # the index of the chosen tile, -1 for none
     side = t.Int(64).tag(sync=True)  # of a tile on the screen, in pixels, about
     smooth = t.Bool(False).tag(sync=True)  # scaled up bilinearly, or as squares
-    caption = t.Unicode("").tag(sync=True)
-
-    def __init__(self, **traits: Any) -> None:
-        self._host = CanvasHost()
-        super().__init__(canvases=[self._host.canvas], **traits)
 
     def show(
         self, maps: Tensor, scales: Sequence[Scale], tiles: Sequence[Tile], colours: str, caption: str = ""
