@@ -5,6 +5,7 @@ import { COMPARE, Comparison } from "./compare";
 import { button, h } from "./dom";
 import type { Binding } from "./keys";
 import { follow, type Maps, type Model } from "./model";
+import { cutBy, cutting } from "./object";
 import { debounced, repainter } from "./schedule";
 import { tools } from "./tools";
 import { Views } from "./views";
@@ -47,7 +48,12 @@ export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSig
     repaint();
   };
   follow(model, ["picture", "pinned"], () => void views.decode().then(repaint), signal);
-  follow(model, ["colour", "regions"], () => void views.decodeBeside().then(repaint), signal);
+  follow(
+    model,
+    ["colour", "regions", "object", "object_note"],
+    () => void views.decodeBeside().then(repaint),
+    signal,
+  );
   follow(model, ["values", "shape", "size", "low", "pinned"], remap, signal);
   const looks = [
     "high",
@@ -144,6 +150,15 @@ export function keysOf(model: Model<Maps>, zoom: Zoom, comparison: Comparison, s
           { keys: ["K"], help: "unpin it", act: () => model.send({ type: "unpin" }) },
         ]
       : []),
+    ...(model.get("views").some((view) => view.kind === "object")
+      ? [
+          {
+            keys: ["g"],
+            help: "cut the object out by the other algorithm, while its view is shown",
+            act: () => model.get("outlining") && cutBy(model),
+          },
+        ]
+      : []),
     { keys: ["+", "="], help: "zoom in", act: () => zoom.by(1.5) },
     { keys: ["-"], help: "zoom out", act: () => zoom.by(1 / 1.5) },
     { keys: ["0"], help: "show all of it", act: () => zoom.reset() },
@@ -230,6 +245,7 @@ export function controls(model: Model<Maps>, comparison: Comparison, signal: Abo
       lines,
       h("span", {}, "Contours"),
     ),
+    cutting(model, signal),
     pin,
     unpin,
   );

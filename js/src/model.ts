@@ -67,6 +67,12 @@ export interface Maps extends Front, Coloured {
   /** Another map with its picture, to be compared, or nothing; and how like it the map is, in words. */
   pinned: Partial<Pinned>;
   likeness: string;
+  /** Whether the view of the object is shown, and what cuts it out: "random_walker" or "grabcut". */
+  outlining: boolean;
+  cut_by: string;
+  /** The object's mask, white on black, as an encoded picture of the same size, or nothing; and why there is none. */
+  object: DataView;
+  object_note: string;
 }
 
 export interface Pinned {
@@ -78,7 +84,7 @@ export interface Pinned {
   caption: string;
 }
 
-export type View = { kind: "picture" | "overlay" | "map" | "pinned"; title: string };
+export type View = { kind: "picture" | "overlay" | "map" | "object" | "pinned"; title: string };
 
 /** front/status.py */
 export interface Status extends Front {

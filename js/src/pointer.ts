@@ -55,7 +55,8 @@ export class Pointer {
         const at = event.detail > 1 ? null : this.pixel(event, box);
         if (!at) return;
         if (this.model.get("pickable")) this.model.send({ type: "place", ...at });
-        else if (this.source.mapped && view.kind !== "picture") this.choose(this.place(at.x, at.y));
+        else if (this.source.mapped && view.kind !== "picture" && view.kind !== "object")
+          this.choose(this.place(at.x, at.y));
       },
       { signal },
     );

@@ -2,10 +2,11 @@
 
 import { button, h } from "./dom";
 import { follow, type Maps, type Model, type View } from "./model";
+import { OBJECT } from "./object";
 
 type Kind = View["kind"];
 
-const NAMES = { picture: "Picture", overlay: "Overlay", map: "Map", pinned: "Pinned" };
+const NAMES = { picture: "Picture", overlay: "Overlay", map: "Map", object: "Object", pinned: "Pinned" };
 const REMEMBERED = "nbcnnviz-views";
 
 export class ViewMenu {
@@ -33,13 +34,19 @@ export class ViewMenu {
     this.chosen = kinds.includes("picture") ? remembered(kinds) : null;
     if (!this.chosen) return;
     for (const kind of kinds.filter((one) => one !== "pinned")) {
-      const help = `Show or hide: ${NAMES[kind].toLowerCase()}`;
+      const help = `Show or hide: ${kind === "object" ? OBJECT : NAMES[kind].toLowerCase()}`;
       const face = button(NAMES[kind], help, "", () => this.turn(kind), this.signal);
       face.dataset.view = kind;
       this.element.append(face);
     }
     follow(this.model, ["pinned", "pickable"], () => this.update(), this.signal);
+    follow(this.model, ["outlining"], () => this.followOutlining(), this.signal);
     this.update();
+  }
+
+  /** Show the view of the object, or hide it, as Python says. */
+  private followOutlining(): void {
+    if (this.shown().has("object") !== this.model.get("outlining")) this.turn("object");
   }
 
   /** Show a view, or hide it, unless it is the last one. */
@@ -74,6 +81,9 @@ export class ViewMenu {
       face.setAttribute("aria-pressed", String(shown.has(face.dataset.view as Kind)));
     }
     this.show(shown);
+    if (this.model.get("outlining") === shown.has("object")) return;
+    this.model.set("outlining", shown.has("object")); // it is cut out while somebody looks
+    this.model.save_changes();
   }
 }
 

@@ -7,6 +7,7 @@ import type { Comparison } from "./compare";
 import { borders, Composite, copyLeft, decoded, type Look } from "./composite";
 import { h } from "./dom";
 import { bytes, follow, type Maps, type Model, type View } from "./model";
+import { ObjectNote, outlined } from "./object";
 import { Pointer } from "./pointer";
 import type { Shown } from "./save";
 import { latest } from "./schedule";
@@ -31,7 +32,7 @@ export class Views {
   readonly pointer: Pointer;
   /** Take the picture from the model, as pixels; of several that come while one is decoded, the newest. */
   readonly decode: () => Promise<void>;
-  /** The same of what is beside it: the map as a picture of its own, and the regions. */
+  /** The same of what is beside it: the map as a picture of its own, the regions, the object's mask. */
   readonly decodeBeside: () => Promise<void>;
   private slots: Slot[] = [];
   private readonly now = new Composite();
@@ -39,6 +40,8 @@ export class Views {
   private readonly boxes: Boxes;
   private colour: ImageData | null = null;
   private regions: ImageData | null = null;
+  private object: ImageData | null = null;
+  private readonly note: ObjectNote;
   /** The overlay that was pinned, painted; null where there is none. */
   private pinnedOverlay: ImageData | null = null;
   private readonly scratch = h("canvas");
@@ -53,9 +56,11 @@ export class Views {
     this.decodeBeside = latest(async () => {
       this.colour = await decoded(bytes(this.model.get("colour")), this.scratch);
       this.regions = await decoded(bytes(this.model.get("regions")), this.scratch);
+      this.object = await decoded(bytes(this.model.get("object")), this.scratch);
     }, signal);
     this.boxes = new Boxes(model, zoom, signal);
     this.menu = new ViewMenu(model, (shown) => this.showKinds(shown), signal);
+    this.note = new ObjectNote(model, signal);
     this.pointer = new Pointer(model, zoom, this.element, this, signal);
     const pickable = () => this.element.classList.toggle("nbv-pickable", this.model.get("pickable"));
     follow(model, ["pickable"], pickable, signal);
@@ -98,6 +103,7 @@ export class Views {
       if (marks) box.append(over);
       if (view.kind === "overlay") box.parentElement?.append(comparison.divider);
       if (view.kind === "picture") box.parentElement?.append(this.boxes.element);
+      if (view.kind === "object") box.parentElement?.append(this.note.element);
       this.pointer.listen(box, view);
     }
     this.menu.offer();
@@ -163,6 +169,9 @@ export class Views {
         name(slot, this.model.get("pickable") ? PICKABLE : slot.view.title);
       }
       if (slot.view.kind === "map") name(slot, this.coloured ? COLOURED : slot.view.title);
+      if (slot.view.kind === "object") {
+        name(slot, this.note.title(slot.view.title, this.fitting("object") !== null));
+      }
       if (slot.view.kind === "overlay") name(slot, comparison.flipped ? FLIPPED : slot.view.title);
       slot.pixels = sized(slot.pixels, width, height);
       const { pixels } = slot;
@@ -194,7 +203,7 @@ export class Views {
   }
 
   /** What is held beside the picture, if the model still has it, and the picture's size. */
-  private fitting(what: "colour" | "regions"): ImageData | null {
+  private fitting(what: "colour" | "regions" | "object"): ImageData | null {
     const [height, width] = this.model.get("size");
     const held = this.model.get(what)?.byteLength ? this[what] : null;
     return held?.width === width && held.height === height ? held : null;
@@ -225,6 +234,8 @@ export class Views {
     else this.now.background(pixels);
     const regions = kind === "picture" ? this.fitting("regions") : null;
     if (regions) borders(pixels, regions);
+    const object = kind === "object" ? this.fitting("object") : null;
+    if (object) outlined(pixels, object);
   }
 
   /** Put what lies over the views where it is shown. */

@@ -12,6 +12,9 @@ const MAPS = {
   picture: new DataView(new ArrayBuffer(0)),
   colour: new DataView(new ArrayBuffer(0)),
   regions: new DataView(new ArrayBuffer(0)),
+  object: new DataView(new ArrayBuffer(0)),
+  object_note: "",
+  outlining: false,
   values: new DataView(new ArrayBuffer(0)),
   size: [0, 0],
   shape: [0, 0],
@@ -82,6 +85,19 @@ describe("the choice of views", () => {
     expect(kinds()).toEqual(["picture", "overlay", "map"]);
     m.set("pickable", false);
     expect(kinds()).toEqual(["overlay", "map"]);
+  });
+
+  it("tells the kernel that the object is looked at, and follows it", async () => {
+    const views = [...ALL, "object"].map((kind) => ({ kind, title: kind }));
+    const { m, kinds, press } = await shown({ views });
+    expect([m.get("outlining"), m.save_changes.mock.calls.length]).toEqual([false, 0]);
+    press("object");
+    expect([m.get("outlining"), m.save_changes.mock.calls.length]).toEqual([true, 1]);
+    expect(kinds()).toEqual(["overlay", "map", "object"]);
+    const again = await shown({ views });
+    expect(again.m.get("outlining")).toBe(true);
+    again.m.set("outlining", false);
+    expect(again.kinds()).toEqual(["overlay", "map"]);
   });
 
   it("is none where there are but two views", async () => {

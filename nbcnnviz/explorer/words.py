@@ -6,7 +6,9 @@ from nbcnnviz.attribution import methods
 
 PANELS = {
     "explain": "Where the network looked: how much each place of the picture counts for the class explained, by the method "
-    "chosen. Click another class to explain it; Shift-click one to see what speaks for the first rather than for that.",
+    "chosen. Click another class to explain it; Shift-click one to see what speaks for the first rather than for that. The "
+    "view Object cuts out of the picture what the map points at: where the map is strongest is taken for the object, where "
+    "it is weakest for the background, and the colours decide about the rest.",
     "features": "What the filters of the layer answer to in this picture: a map for each. Click one to see it large, and a "
     "place on it to see which part of the picture that unit sees, its receptive field.",
     "weights": "The learned kernels of the layer, and the gradient of the class's score with respect to them: how they "

@@ -70,6 +70,24 @@ def test_the_map_has_the_colours_that_python_gives_it(sheet):
     assert np.abs(shown - expected).mean() < 0.2
 
 
+def test_the_object_is_outlined_where_its_view_is_shown(sheet):
+    button = sheet.page.locator(".nbv-menu button[data-view=object]")
+    button.click()
+    sheet.until(
+        lambda: sheet.page.locator(".nbv-view[data-view=object] figcaption").inner_text().startswith("Object: its")
+    )
+    mask = nv.segment(nv.attribute(nv.load_network(), "chelsea", method="grad_cam"))
+    drawn, plain = (np.asarray(mask.overlay(box=box), np.int16) for box in (True, False))
+    lines = (drawn != np.asarray(mask.picture)).any(2)
+    shown = pixels(sheet, 3).reshape(224, 224, 4)[..., :3]
+    assert (shown[lines] == drawn[lines]).all(), "the outline and the box as Python draws them"
+    assert (drawn != plain).any()
+    assert np.abs(shown - drawn).mean() < 4  # the photograph travels compressed
+    assert sheet.kernel("ex.code().splitlines()[-1]") == "mask = nv.segment(result)"
+    button.click()
+    sheet.until(lambda: sheet.kernel("ex.frame.outlining") is False)
+
+
 def test_a_click_on_a_bar_explains_that_class(sheet):
     second = sheet.kernel("ex.result.trace.top(2)[1][0]")
     expect_change(sheet, lambda: sheet.classes.nth(1).click())

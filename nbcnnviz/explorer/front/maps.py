@@ -23,6 +23,9 @@ VIEWS = (
 _FINE = 224
 """Pixels that marks have to a side, at least about: a picture of fewer is shown as large as any other."""
 
+OBJECT = {"kind": "object", "title": "Object that the map points at"}
+"""A view of the picture with the outline and the box of the object that was cut out of it."""
+
 PINNED = {"kind": "pinned", "title": "Pinned"}
 """A view of the overlay that was pinned; shown as long as there is one."""
 
@@ -62,6 +65,12 @@ class MapFrame(Drawn, Front, Coloured):
     compare_with = t.Enum(("picture", "pinned"), "picture").tag(sync=True)  # what is shown in its place
     pinned = t.Dict().tag(sync=True)  # of another map: picture, values, shape, low, colours, caption
     likeness = t.Unicode("").tag(sync=True)  # of the two maps, in words
+    outlining = t.Bool(False).tag(sync=True)  # whether the view of the object is shown: nobody else needs its mask
+    cut_by = t.Enum(("random_walker", "grabcut"), "random_walker").tag(sync=True)  # the algorithm
+    object = t.Bytes().tag(
+        sync=True
+    )  # its mask (PNG, of the picture's size), white on black; empty as long as there is none
+    object_note = t.Unicode("").tag(sync=True)  # why there is none, in a sentence
 
     def __init__(self, **traits: Any) -> None:
         self._marks, self._fine = CanvasHost(), 1
@@ -81,6 +90,7 @@ class MapFrame(Drawn, Front, Coloured):
             self.pickable, self.regions, self.region_names = False, b"", []
             self.boxes, self.box_names, self.box = [], [], -1
             self.low = self.high = 0.0
+            self.hide_object()
 
     def show_boxes(self, boxes: Sequence[tuple[float, float, float, float]], names: Sequence[str]) -> None:
         """Draw boxes on the picture: left, top, right, bottom, in its pixels, and what each is called. One can be chosen."""
@@ -101,6 +111,16 @@ class MapFrame(Drawn, Front, Coloured):
             self.low, self.high, self.cut = scale.low, scale.high, scale.cut
             self.colours = colours
             self.colour = b"" if picture is None else lossless(picture)
+
+    def show_object(self, mask: Image.Image) -> None:
+        """Draw the outline and the box of an object, given white on black in a picture of the same size."""
+        with self.hold_sync():
+            self.object, self.object_note = lossless(mask), ""
+
+    def hide_object(self) -> None:
+        """Show no object until one comes."""
+        with self.hold_sync():
+            self.object, self.object_note = b"", ""
 
     def pin(self) -> None:
         """Keep the map and its picture beside those to come, and compare them with it."""

@@ -17,14 +17,15 @@ from nbcnnviz.core.errors import NbcnnvizError
 from nbcnnviz.core.targets import RegionScore, Target
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import MapFrame, ring
-from nbcnnviz.explorer.front.maps import PINNED, VIEWS
+from nbcnnviz.explorer.front.maps import OBJECT, PINNED, VIEWS
+from nbcnnviz.explorer.panels.objects import CutOut, white_on_black
 from nbcnnviz.explorer.panels.panel import Panel
 from nbcnnviz.inside.figures.captions import amiss, applied_at
 from nbcnnviz.inside.figures.files import FORMATS, write
 from nbcnnviz.inside.places import Places
 from nbcnnviz.metrics import rank_correlation
 from nbcnnviz.render import Scale, flat, overlay
-from nbcnnviz.session import Explanation, Snapshot
+from nbcnnviz.session import Explanation, Snapshot, Tasks
 from nbcnnviz.session.code import explanation_code
 
 
@@ -81,6 +82,10 @@ class Compared:
     likeness: str
 
 
+_MASK = "mask.png"
+"""The ending of a file of the mask alone, white on black."""
+
+
 class ExplainPanel(Explanation, Panel):
     """Shows attributions in a `MapFrame`.
 
@@ -90,17 +95,20 @@ class ExplainPanel(Explanation, Panel):
         What is on screen.
     pinned : Pinned or None
         The map that stays beside it, to be compared.
+    cut_out : CutOut
+        The object that the map points at.
     """
 
     name = "explain"
     title = "Explain"
     uses_method = True
-    formats = FORMATS
+    formats = (*FORMATS, _MASK)
     widget: MapFrame
 
     def __init__(self, *links: Any) -> None:
         super().__init__(*links)
-        self.widget = MapFrame(label="Explanation", views=[*VIEWS, PINNED])
+        self.widget = MapFrame(label="Explanation", views=[*VIEWS, OBJECT, PINNED])
+        self.cut_out = CutOut(self.widget)
         self.widget.on("pin", lambda _: self.attempt(self.pin))
         self.widget.on("unpin", lambda _: self.unpin())
         self.widget.on(
@@ -110,6 +118,19 @@ class ExplainPanel(Explanation, Panel):
         self._places = Places()
         self._asked: Any = None
         self.pinned: Pinned | None = None
+
+    def use(self, tasks: Tasks) -> None:
+        """Be given the session's tasks, of which one cuts out the object."""
+        self.cut_out.use(tasks)
+
+    def settled(self) -> None:
+        """Cut out the object of the map as it stays."""
+        self.cut_out.begin(self.result)
+
+    def forget(self) -> None:
+        """Let the result go, and what was cut out by it."""
+        super().forget()
+        self.cut_out.clear()
 
     def answer(self, snapshot: Snapshot, trace: Trace) -> Iterator[Attribution | Compared]:
         """The map of the target, once or better and better; and the last one compared with what is pinned."""
@@ -123,6 +144,7 @@ class ExplainPanel(Explanation, Panel):
     def show_trace(self, trace: Trace) -> None:
         """Show another picture."""
         super().show_trace(trace)
+        self.cut_out.clear()
         places = self._places = Places.of(trace)
         with self.widget.hold_sync():
             self.widget.show_picture(trace.pictures[0])
@@ -143,6 +165,7 @@ class ExplainPanel(Explanation, Panel):
         with self.widget.hold_sync():
             self.widget.likeness = likeness if self.pinned is not None else ""
             if before is not result:
+                self.cut_out.clear()
                 self._show_map(result)
 
     def _show_map(self, result: Attribution) -> None:
@@ -179,14 +202,21 @@ class ExplainPanel(Explanation, Panel):
         self.widget.unpin()
 
     def save(self, path: str | PathLike[str], code: str = "") -> None:
-        """Write the overlay as it is set (``.png``, ``.jpg``, ``.svg``), the raw values (``.npy``, ``.npz``) or a page."""
+        """Write the overlay as it is set (``.png``, ``.jpg``, ``.svg``), the raw values (``.npy``, ``.npz``) or a page.
+
+        ``.mask.png`` writes the mask of the object that the map points at; where that is shown, ``.npz`` has it too.
+        """
         result, pinned, caption = self.result, self.pinned, self.widget.caption  # which a task may be changing
         if result is None:
             raise NbcnnvizError("There is no map to save yet: wait for the explorer, with ex.wait().")
         arrays = {"values": result.values[0].detach().float().cpu().numpy(), "heatmap": result.heatmap}
         if pinned is not None:
             arrays["pinned"] = pinned.values.numpy()
-        write(path, self._overlay(result), arrays, caption, code)
+        as_mask, shown = str(path).lower().endswith(f".{_MASK}"), self.cut_out.shown(result)
+        if shown is not None:
+            arrays["mask"] = shown.mask
+        picture = white_on_black(self.cut_out.mask(result)) if as_mask else self._overlay(result)
+        write(path, picture, arrays, caption, code)
 
     def preview(self) -> Image.Image | None:
         """The picture and the overlay as it is set, side by side."""
@@ -201,7 +231,7 @@ class ExplainPanel(Explanation, Panel):
 
     def code(self, image: str) -> list[str]:
         """The call of `nbcnnviz.attribute` that makes the map again."""
-        return explanation_code(self.selection.snapshot, image, self.result)
+        return [*explanation_code(self.selection.snapshot, image, self.result), *self.cut_out.code(self.result)]
 
     def _overlay(self, result: Attribution) -> Image.Image:
         """The overlay as it is set on the screen, beside what it is compared with if that is split."""

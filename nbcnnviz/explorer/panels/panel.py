@@ -68,6 +68,9 @@ class Panel(View):
     def use(self, tasks: Tasks) -> None:
         """Be given the session's tasks, for those of its own that go on by themselves."""
 
+    def settled(self) -> None:
+        """Take notice that what is shown stays: all that was asked for is there, or it was stopped."""
+
     def figure(self, shown: Any) -> Figure:
         """What is on screen, as a picture with the numbers behind it."""
         raise NbcnnvizError("There is nothing to save in this panel.")
