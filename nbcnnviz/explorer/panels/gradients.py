@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ipywidgets as w
@@ -46,6 +46,17 @@ _MOST_LISTED = 2000
 _COLUMNS = {"depth": "minmax(0, 1fr)", "spread": "repeat(auto-fit, minmax(min(100%, 300px), 1fr))"}
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What the panel's controls were set to when it was asked, and how often a count over all samples had been."""
+
+    of_filter: bool
+    size: Size
+    learning_rate: float
+    log_counts: bool
+    counts_asked: int
+
+
 class GradientsPanel(Panel):
     """Shows norms over depth, histograms and dead filters; a click on a column selects the layer.
 
@@ -64,10 +75,7 @@ class GradientsPanel(Panel):
 
     def __init__(self, *links: Any) -> None:
         super().__init__(*links)
-        self._learning_rate = 1e-2
-        self._size: Size = "RMS"
-        self._log_counts = True
-        self._of_filter = False
+        self._learning_rate = 1e-2  # the last one that was valid
         self._counts_asked = self._counts_made = 0  # of the dead filters over all samples
         self._begun = False
         self._known = Known()
@@ -76,12 +84,8 @@ class GradientsPanel(Panel):
         self._build()
 
     def _build(self) -> None:
-        self._of = toggles(
-            {
-                "class": "What raises the score of the class",
-                "filter": "What raises the filter that is selected",
-            }
-        )
+        what = {"class": "What raises the score of the class", "filter": "What raises the filter that is selected"}
+        self._of = toggles(what)
         self._norms = toggles(_NORMS)
         self._rate = w.FloatText(
             self._learning_rate,
@@ -92,13 +96,8 @@ class GradientsPanel(Panel):
             layout=w.Layout(width="180px"),
         )
         self._counts = toggles({"log": "On a logarithmic axis", "linear": "On a linear axis"})
-        for control, set_ in (
-            (self._of, lambda value: setattr(self, "_of_filter", value == "filter")),
-            (self._norms, lambda value: setattr(self, "_size", value)),
-            (self._rate, self._set_learning_rate),
-            (self._counts, lambda value: setattr(self, "_log_counts", value == "log")),
-        ):
-            control.observe(self._setter(set_), "value")
+        for control in (self._of, self._norms, self._rate, self._counts):
+            control.observe(self._changed, "value")
         self._of_box = labelled("Gradient of the", self._of)
         self._counts_box = labelled("Counts", self._counts)
         self._about = w.HTML(hint("What the gradient does from layer to layer comes here ..."))
@@ -140,23 +139,18 @@ class GradientsPanel(Panel):
 
     # What the reader does.
 
-    def _setter(self, set_: Callable[[Any], None]) -> Callable[[Any], None]:
-        def changed(change: Any) -> None:
-            def set_and_ask() -> None:
-                set_(change.new)
-                self.ask()
+    def _changed(self, _: Any) -> None:
+        if not self._updating:
+            self.attempt(self._ask_with_settings)
 
-            if not self._updating:
-                self.attempt(set_and_ask)
-
-        return changed
-
-    def _set_learning_rate(self, rate: float) -> None:
+    def _ask_with_settings(self) -> None:
+        rate = self._rate.value
         if not (np.isfinite(rate) and rate > 0):
             with self._updating:
                 self._rate.value = self._learning_rate
             raise MethodNotApplicableError(f"A learning rate is a number above zero, such as 0.01, not {rate:g}.")
         self._learning_rate = float(rate)
+        self.ask()
 
     def _column_chosen(self, column: int) -> None:
         frame = self.result
@@ -177,9 +171,12 @@ class GradientsPanel(Panel):
         if not self._updating and change.new is not None and layer is not None:
             self.attempt(lambda: self.go_to(layer, change.new))
 
-    def settings(self) -> int:
-        """How often a count over all samples was asked for."""
-        return self._counts_asked
+    def settings(self) -> Settings:
+        """What the controls are set to."""
+        log_counts = self._counts.value == "log"
+        return Settings(
+            self._of.value == "filter", self._norms.value, self._learning_rate, log_counts, self._counts_asked
+        )
 
     # From the selection to frames.
 
@@ -187,23 +184,24 @@ class GradientsPanel(Panel):
         """The norms, one backward pass for all; the histograms of the layer; and the dead filters, over samples if asked."""
         self._begun = True
         self._dead.add(trace)
-        of_filter = None if snapshot.filter is None else self._of_filter
+        settings: Settings = snapshot.settings
+        of_filter = None if snapshot.filter is None else settings.of_filter
         target = one_class(snapshot.target if of_filter else snapshot.class_, trace)
         depth, histograms = self._known.of(trace, target, snapshot.layer)
         frame = GradientsFrame(
             snapshot.network,
-            depth.at_rate(self._learning_rate),
+            depth.at_rate(settings.learning_rate),
             target,
             target.describe(trace.network),
             snapshot.layer,
             None if snapshot.layer is None else depth.column(trace, snapshot.layer),
             histograms,
-            self._size,
-            self._log_counts,
+            settings.size,
+            settings.log_counts,
             self._dead.counted,
             of_filter,
         )
-        over_samples, self._counts_made = snapshot.settings > self._counts_made, snapshot.settings
+        over_samples, self._counts_made = settings.counts_asked > self._counts_made, settings.counts_asked
         yield frame
         names = samples() if over_samples else ()
         for step, name in enumerate(names, 1):
@@ -238,7 +236,6 @@ class GradientsPanel(Panel):
 
     def _draw(self, frame: GradientsFrame) -> None:
         reveal(self._of_box, frame.of_filter is not None)
-        self._of.value = "filter" if frame.of_filter else "class"
         self._about.value = lines(about(frame))
         for chart, plot in zip(self._depths, depth_plots(frame), strict=True):
             chart.show(plot)

@@ -28,27 +28,10 @@ from nbcnnviz.explorer.widgets.layout import (
     toggles,
 )
 from nbcnnviz.inside.figures.files import FORMATS, Figure
+from nbcnnviz.inside.figures.weights import views
 from nbcnnviz.inside.figures.weights.answer import Known, learn
-from nbcnnviz.inside.figures.weights.frame import (
-    COLUMNS,
-    MATRIX,
-    Offer,
-    WeightsFrame,
-    near,
-    nothing_said,
-    per_page,
-)
+from nbcnnviz.inside.figures.weights.frame import COLUMNS, MATRIX, Offer, WeightsFrame, near, nothing_said, per_page
 from nbcnnviz.inside.figures.weights.picture import picture
-from nbcnnviz.inside.figures.weights.views import (
-    View,
-    colour_bytes,
-    filter_views,
-    kernel_views,
-    matrix_views,
-    norm_plots,
-    row_plots,
-    scale_plots,
-)
 from nbcnnviz.inside.figures.weights.words import about, close_up, summary
 from nbcnnviz.inside.kernels import By, with_weights
 from nbcnnviz.render import DIVERGING
@@ -82,7 +65,6 @@ class WeightsPanel(Panel):
     def __init__(self, *links: Any) -> None:
         super().__init__(*links)
         self._known: Known | None = None
-        self._by: By = "index"
         self._own: tuple[str, int] | None = None  # a filter looked at that the selection cannot name
         self._turned: dict[str, tuple[Any, int]] = {}
         self._offered: Network | None = None
@@ -94,7 +76,7 @@ class WeightsPanel(Panel):
         self._layers.layout.max_width = "420px"
         self._sort = toggles({str(by): tooltip for by, tooltip in _SORTS.items()})
         self._layers.observe(self._layer_chosen, "value")
-        self._sort.observe(self._sort_chosen, "value")
+        self._sort.observe(lambda _: self.ask(), "value")
         self._about = w.HTML()
         self._offers = row()
         reveal(self._offers, False)
@@ -109,37 +91,23 @@ class WeightsPanel(Panel):
         # Figures are made when they are first needed: most layers need none.
         self._bars, self._more_bars = _pair(), _pair()
         self._charts: dict[str, ColumnChart] = {}
+        self._parts = (
+            *(self._overview, self._pager.widget, self._bars, self._close_up, self._input_pager.widget),
+            *(self._more_bars, self._detail),
+        )
         self.widget = panel(
             row(self._layers, labelled("Sorted by", self._sort), gap="4px 20px"),
             self._about,
             self._offers,
-            self._overview,
-            self._pager.widget,
-            self._bars,
-            self._close_up,
-            self._input_pager.widget,
-            self._more_bars,
-            self._detail,
+            *self._parts,
         )
         show_only(self._parts, ())
-
-    @property
-    def _parts(self) -> tuple[w.DOMWidget, ...]:
-        return (
-            *(self._overview, self._pager.widget, self._bars, self._close_up, self._input_pager.widget),
-            *(self._more_bars, self._detail),
-        )
 
     # What the reader does.
 
     def _layer_chosen(self, change: Any) -> None:
         if not self._updating and change.new is not None:
             self.attempt(lambda: self.go_to(change.new))
-
-    def _sort_chosen(self, change: Any) -> None:
-        if not self._updating:
-            self._by = change.new
-            self.ask()
 
     def _tile_chosen(self, message: dict[str, Any]) -> None:
         frame, index = self.result, message.get("index")
@@ -166,13 +134,15 @@ class WeightsPanel(Panel):
 
     def _turn(self, what: str, page: int) -> None:
         if not self._updating and self.result is not None:
-            self._turned[what] = self._place(what, self.result), page
+            frame = self.result
+            # It counts until something else is looked at.
+            self._turned[what] = (frame.network, frame.layer, frame.by, frame.filter), page
             self.ask()
 
-    @staticmethod
-    def _place(what: str, frame: WeightsFrame) -> tuple[Any, ...]:
-        """Where a page turned to counts: until something else is looked at."""
-        return frame.network, frame.layer, frame.by, frame.filter
+    def settings(self) -> By:
+        """How the filters are sorted."""
+        by: By = self._sort.value
+        return by
 
     # From the selection to a frame.
 
@@ -190,7 +160,7 @@ class WeightsPanel(Panel):
             self._known = None
             self._known = known = learn(trace, layer, target)
         chosen = self._own[1] if self._own is not None and self._own[0] == layer else snapshot.filter
-        yield known.frame(self._by, chosen, self._page_asked)
+        yield known.frame(snapshot.settings, chosen, self._page_asked)
 
     def _page_asked(self, what: str, place: tuple[Any, ...]) -> int | None:
         where, page = self._turned.get(what, (None, 0))
@@ -229,9 +199,8 @@ class WeightsPanel(Panel):
                 part.close()
 
     def _way_to(self, layer: str) -> w.Button:
-        return button(
-            f"go to {layer}", "", f"Show the weights of {layer}", lambda: self.attempt(lambda: self.go_to(layer))
-        )
+        tooltip = f"Show the weights of {layer}"
+        return button(f"go to {layer}", "", tooltip, lambda: self.attempt(lambda: self.go_to(layer)))
 
     def _follow(self, frame: WeightsFrame | Offer) -> None:
         if self._offered is not frame.network:
@@ -274,28 +243,28 @@ class WeightsPanel(Panel):
             self._draw_kernels(frame)
 
     def _draw_filters(self, frame: WeightsFrame) -> None:
-        for tiles, view in zip((self._tiles, self._slopes), filter_views(frame), strict=True):
+        for tiles, view in zip((self._tiles, self._slopes), views.filter_views(frame), strict=True):
             side = 56 if frame.weights.kind == "rgb" else 64
             _fill(tiles, view, side if view is None else max(side, min(112, view.maps.shape[2])), frame.filter)
 
     def _draw_kernels(self, frame: WeightsFrame) -> None:
         each = len(frame.inputs)
         side = 96 if each <= 4 else 56 if each <= 64 else 40
-        for tiles, view in zip((self._kernels, self._kernel_slopes), kernel_views(frame), strict=True):
+        for tiles, view in zip((self._kernels, self._kernel_slopes), views.kernel_views(frame), strict=True):
             _fill(tiles, view, side, -1)
 
     def _draw_matrix(self, frame: WeightsFrame) -> None:
-        for tiles, view in zip((self._tiles, self._slopes), matrix_views(frame), strict=True):
+        for tiles, view in zip((self._tiles, self._slopes), views.matrix_views(frame), strict=True):
             _fill(tiles, view, MATRIX[1], -1)
 
     def _draw_scales(self, frame: WeightsFrame) -> None:
-        plots = scale_plots(frame)
+        plots = views.scale_plots(frame)
         self._draw_plots(self._bars, plots[:2], self._bar_chosen)
         self._draw_plots(self._more_bars, plots[2:], self._bar_chosen)
 
     def _draw_rows(self, frame: WeightsFrame) -> None:
-        self._draw_plots(self._bars, norm_plots(frame), self._bar_chosen)
-        self._draw_plots(self._more_bars, row_plots(frame), None)
+        self._draw_plots(self._bars, views.norm_plots(frame), self._bar_chosen)
+        self._draw_plots(self._more_bars, views.row_plots(frame), None)
 
     def _draw_plots(self, box: w.GridBox, plots: Sequence[Plot], choose: Callable[[int], None] | None) -> None:
         """Draw plots in the charts of a box; one set can be clicked, another cannot."""
@@ -330,14 +299,14 @@ def _tiles(label: str) -> TileFrame:
     return TileFrame(label=label, colours=DIVERGING)
 
 
-def _fill(tiles: TileFrame, view: View | None, side: int, chosen: int) -> None:
+def _fill(tiles: TileFrame, view: views.View | None, side: int, chosen: int) -> None:
     reveal(tiles, view is not None)
     if view is None:
         return
     with tiles.hold_sync():
         tiles.side, tiles.chosen = side, chosen
         if view.maps.ndim == 4:
-            tiles.show_colour(colour_bytes(view), view.scale, view.tiles, view.caption)
+            tiles.show_colour(views.colour_bytes(view), view.scale, view.tiles, view.caption)
         else:
             tiles.show(view.maps, [view.scale], view.tiles, tiles.colours, view.caption)
 
