@@ -12,7 +12,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -22,10 +21,12 @@ import torch
 
 from nbcnnviz.core.errors import NbcnnvizError
 from nbcnnviz.explorer.front import CanvasHost, parts_of, receive_while_busy
-from nbcnnviz.explorer.widgets.charts import LineChart, depth_colours
+from nbcnnviz.explorer.front.base import Front
+from nbcnnviz.explorer.widgets.charts import LineChart
 from nbcnnviz.explorer.widgets.layout import Updating, button, column, grid, hint, reveal, row, set_traits
 from nbcnnviz.inside.statistics import HEALTHY
 from nbcnnviz.render import Scale, coloured
+from nbcnnviz.render.colours import depth_colours
 from nbcnnviz.render.kernels import kernel_grid, with_faults
 from nbcnnviz.session.messages import sentence
 from nbcnnviz.training import Watch
@@ -344,26 +345,10 @@ def _short(number: float) -> str:
 
 
 class _Style(anywidget.AnyWidget):
-    """Brings the house's style into the page, and what only this panel needs."""
+    """Brings the house's style into the page."""
 
     _esm = "export default { render() {} }"
-    _css = (
-        (Path(__file__).parents[1] / "static" / "frame.css").read_text(encoding="utf-8")
-        + """
-.nbv-watch canvas.nbv-pixelated, .nbv-watch .nbv-pixelated canvas { image-rendering: pixelated; }
-.nbv-watch .widget-html-content { line-height: 1.4; }
-.nbv-watch .nbv-status { font-variant-numeric: tabular-nums; }
-.nbv-watch .bqplot .axis .grid_lines line, .nbv-watch .bqplot .axis .tick line { stroke-opacity: 0.35; }
-.nbv-watch .nbv-keys { display: flex; flex-wrap: wrap; gap: 0 12px; max-height: 88px; overflow-y: auto; }
-.nbv-watch .nbv-key { display: inline-flex; align-items: center; gap: 5px; white-space: nowrap; }
-.nbv-watch .nbv-key i { width: 14px; height: 3px; border-radius: 2px; }
-.nbv-watch .nbv-error {
-  padding: 6px 10px;
-  border-left: 3px solid var(--jp-error-color1, #c62828);
-  background: var(--jp-layout-color2, #f3f4f6);
-}
-"""
-    )
+    _css = Front._css
 
     def __init__(self) -> None:
         super().__init__(layout=w.Layout(display="none"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,14 +12,13 @@ import numpy as np
 
 from nbcnnviz.explorer.front import receive_while_busy
 from nbcnnviz.explorer.widgets.layout import hint, set_traits
+from nbcnnviz.render.colours import palette
 from nbcnnviz.render.plots import GREY, ORANGE, RED, TOP, Floats, Plot, Ruler, short
 
 _NARROWEST = 2.2  # pixels of a column on the screen; where there is less room, the chart is scrolled
 _UNDER = -70  # where stands what has no place on a logarithmic scale
 _NAMED = 16  # lines that a legend names
 _TICKS = {"font-size": "11px"}
-COLOURS = ("#5b8fc7", "#e08a1e", "#4fa56b", "#c8589b", "#8f7fd1", "#a98b5d", "#5fb3b3", "#d06f5c")
-"""Of lines, to be told from one another on white and on black; of more lines see `palette`."""
 
 
 def figure(marks: Sequence[Any], axes: Sequence[Any], height: int, *, left: int = 52, right: int = 14) -> bqplot.Figure:
@@ -55,22 +53,6 @@ def update(mark: Any, x: Any, y: Any, wanted: bool = True, **traits: Any) -> Non
         mark.visible = visible
 
 
-def palette(count: int) -> list[str]:
-    """Colours for so many lines."""
-    if count <= len(COLOURS):
-        return list(COLOURS[: max(1, count)])
-    return [_hex((at * 0.618034) % 1, (0.45, 0.6)[at % 2], 0.55) for at in range(count)]
-
-
-def depth_colours(count: int) -> list[str]:
-    """Colours from the first layer to the last, blue to orange, as bright as can be seen on white and on black."""
-    return [_hex((0.6 + 0.48 * i / max(count - 1, 1)) % 1, 0.55, 0.65) for i in range(count)]
-
-
-def _hex(hue: float, lightness: float, saturation: float) -> str:
-    return "#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, lightness, saturation))
-
-
 class ColumnChart:
     """A plot on the screen, in the width there is.
 
@@ -86,12 +68,7 @@ class ColumnChart:
         beside the title, where it covers nothing.
     """
 
-    def __init__(
-        self,
-        height: int = 130,
-        *,
-        choose: Callable[[int], None] | None = None,
-    ) -> None:
+    def __init__(self, height: int = 130, *, choose: Callable[[int], None] | None = None) -> None:
         self.plot: Plot | None = None
         self._x = bqplot.LinearScale(min=-0.5, max=0.5, allow_padding=False)
         self._y = bqplot.LinearScale(min=0, max=TOP, allow_padding=False)

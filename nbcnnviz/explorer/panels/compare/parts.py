@@ -14,7 +14,7 @@ from nbcnnviz.core.layers import Layer
 from nbcnnviz.explorer.front import MarkingFrame, receive_while_busy
 from nbcnnviz.explorer.panels.compare.frames import Box, Change
 from nbcnnviz.explorer.panels.compare.words import scores
-from nbcnnviz.explorer.widgets.charts import LineChart, figure, palette
+from nbcnnviz.explorer.widgets.charts import LineChart, figure
 from nbcnnviz.explorer.widgets.layout import (
     Updating,
     button,
@@ -28,6 +28,7 @@ from nbcnnviz.explorer.widgets.layout import (
 )
 from nbcnnviz.inside import WhatIf
 from nbcnnviz.metrics import METRICS, Comparison, Curve, Judged
+from nbcnnviz.render.colours import palette
 from nbcnnviz.render.plots import BLUE, ORANGE
 
 _EDGES = ("Left", "Top", "Right", "Bottom")
