@@ -62,11 +62,9 @@ class Explorer(w.VBox):
                 raise UnknownPanelError(name, PANELS, f"The panels are {', '.join(PANELS)}.")
         language = chosen(language)
         self.selection = selection
-        self.session = session = Session(
-            selection, self._task_changed
-        )  # observes ahead of what shows it: that may fail
+        self.session = session = Session(selection, self._task_changed)
         self._panels: dict[str, Panel] = {}
-        self._panel: str | None = None
+        self._in_front: Panel | None = None
         self._names = [name for name in TABS if name in panels]
 
         self._status = StatusLine(label="Status", language=language, texts=catalogue(language))
@@ -154,9 +152,8 @@ class Explorer(w.VBox):
         """What the panel turned up shows, as an output without a widget."""
         with suppress(Exception):  # a picture more is no reason to show no widget
             self.session.tasks.wait(_FIRST_PICTURE)
-            if self._panel is not None:
-                panel = self._panels[self._panel]
-                return picture_output(panel, self.selection.snapshot, self._status.snapshot)
+            if self._in_front is not None:
+                return picture_output(self._in_front, self.selection.snapshot, self._status.snapshot)
         return None
 
     # What a user of the API calls.
@@ -169,7 +166,7 @@ class Explorer(w.VBox):
     @property
     def panel(self) -> str | None:
         """The name of the panel that is turned up, which alone computes; set it to turn another up."""
-        return self._panel
+        return self._in_front.name if self._in_front is not None else None
 
     @panel.setter
     def panel(self, name: str) -> None:
@@ -219,14 +216,14 @@ class Explorer(w.VBox):
         For Explain, the overlay as it is set (``.png``, ``.svg`` ...), the raw values (``.npy``, ``.npz``), or a page with the
         overlay and the code (``.html``).
         """
-        if self._panel is None:
+        if self._in_front is None:
             raise NbcnnvizError("This explorer has no panel whose picture could be saved.")
-        self._panels[self._panel].save(path, self.code())
+        self._in_front.save(path, self.code())
 
     def code(self) -> str:
         """The lines of Python that make what is selected again; ``...`` stands for what only you have."""
         lines, image = selection_code(self.selection.snapshot)
-        panel = self._panels[self._panel] if self._panel else None
+        panel = self._in_front
         return "\n".join([*lines, *(panel.code(image) if panel else [f"trace = net.trace({image})"])])
 
     def close(self) -> None:
@@ -247,10 +244,11 @@ class Explorer(w.VBox):
 
     def _download(self, format_: object) -> None:
         """Save what is shown, and hand it to the reader's browser."""
-        if self._panel is None or format_ not in self._panels[self._panel].formats:
+        panel = self._in_front
+        if panel is None or format_ not in panel.formats:
             return
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"{self._panel}.{format_}"
+            path = Path(folder) / f"{panel.name}.{format_}"
             self.save(path)
             self._tools.download(path.name, path.read_bytes())
 
@@ -262,29 +260,28 @@ class Explorer(w.VBox):
             self.session.ask()
 
     def _turn_to(self, name: str) -> None:
-        if name not in self._panels:
-            ask = lambda: name == self._panel and self.session.ask()  # noqa: E731 - a hidden one is asked when it is turned up
-            panel = self._panels[name] = TABS[name](self.selection, self._attempt, ask)
+        panel = self._panels.get(name)
+        if panel is None:
+            # A hidden one is asked when it is turned up.
+            panel = TABS[name](self.selection, self._attempt, lambda: name == self.panel and self.session.ask())
+            self._panels[name] = panel
             panel.use(self.session.tasks)
             receive_while_busy(panel.widget)
             self._tabs.children[self._names.index(name)].children = [panel.widget]
             self.session.add(panel)
             if isinstance(panel, ExplainPanel):
                 self.session.explanation = panel
-        self._panel, self.session.view = name, self._panels[name]
-        self._tools.formats = list(self._panels[name].formats)
+        self._in_front = self.session.view = panel
+        self._tools.formats = list(panel.formats)
         for view in (self._controls, self._sides):
-            view.uses_method = self._panels[name].uses_method
+            view.uses_method = panel.uses_method
             view.follow()
         self._explain_panel()
-        for of_panel, there in (
-            ("with-classes", self._panels[name].uses_class),
-            ("own-stop", self._panels[name].own_stop),
-        ):
+        for of_panel, there in (("with-classes", panel.uses_class), ("own-stop", panel.own_stop)):
             (self._box.add_class if there else self._box.remove_class)(f"nbv-{of_panel}")
 
     def _explain_panel(self, _: Any = None) -> None:
-        panel = self._panels[self._panel] if self._panel else None
+        panel = self._in_front
         if panel is not None:
             method = self.selection.snapshot.method if panel.uses_method else None
             self._tools.help = help_of(panel.name, panel.title, method)

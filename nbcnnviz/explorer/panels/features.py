@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,25 +15,15 @@ from nbcnnviz.core.targets import Unit, in_python
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.explorer.front import MapFrame, TileFrame, ring
 from nbcnnviz.explorer.front.marks import DOTS, dots, outline, together
-from nbcnnviz.explorer.panels.panel import Act, Panel
+from nbcnnviz.explorer.panels.panel import Panel
 from nbcnnviz.explorer.widgets.layout import Updating, button, checkbox, column, growing, hint, menu, reveal, row
 from nbcnnviz.inside import Ranking, strongest
 from nbcnnviz.inside.features import By
-from nbcnnviz.inside.figures.features import (
-    A_PAGE,
-    ORDERS,
-    RULES,
-    TILE,
-    ZEILER,
-    Features,
-    Large,
-    UnitView,
-    pages_of,
-)  # fmt: skip
+from nbcnnviz.inside.figures.features import A_PAGE, ORDERS, RULES, TILE, ZEILER, Features, Large, UnitView, pages_of
 from nbcnnviz.inside.figures.files import FORMATS, Figure
 from nbcnnviz.inside.figures.kept import FeatureFigures
 from nbcnnviz.inside.figures.poster import poster
-from nbcnnviz.session import Selection, Snapshot
+from nbcnnviz.session import Snapshot
 
 _VIEWS = ({"kind": "overlay", "title": "Over the picture"}, {"kind": "map", "title": "Map"})
 _CELL = "#00e5ff"
@@ -74,8 +64,8 @@ class FeaturesPanel(Panel):
     things = "feature maps"
     result: Features | None = None
 
-    def __init__(self, selection: Selection, attempt: Callable[[Act], None], ask: Act) -> None:
-        super().__init__(selection, attempt, ask)
+    def __init__(self, *links: Any) -> None:
+        super().__init__(*links)
         self._figures = FeatureFigures()
         self._page = 0  # the one asked for
         self._turns = 0  # how often the reader turned to a page
@@ -104,22 +94,16 @@ class FeaturesPanel(Panel):
         self.map = menu("Map", "How the unit is carried back to the picture", [*RULES, ZEILER], "Gradient")
         self.signed = checkbox("Signed", "The sum over colours, signed, or the largest magnitude over them", True)
         self.switches = checkbox("Max-pool switches", "", False)
-        self._strongest = button(
-            "Strongest unit",
-            "",
-            "Select the unit with the largest activation, among those that have a gradient at the picture",
-            self._choose_strongest,
-        )
+        tooltip = "Select the unit with the largest activation, among those that have a gradient at the picture"
+        self._strongest = button("Strongest unit", "", tooltip, self._choose_strongest)
         self._whole = button("Whole filter", "", "Look at the whole filter, not at one unit of it", self._no_unit)
         for control in (self.order, self.shared, self.pager, self.map, self.signed, self.switches):
             control.observe(self._changed, "value")
 
     def _lay_out(self) -> None:
         self._pages = row(self._back, self.pager, self._next, self._page_label)
-        self._hint = w.HTML(
-            hint("Click a place on the map to see what its unit looks at."),
-            layout=w.Layout(margin="0", flex="1 1 180px", min_width="0"),
-        )
+        layout = w.Layout(margin="0", flex="1 1 180px", min_width="0")
+        self._hint = w.HTML(hint("Click a place on the map to see what its unit looks at."), layout=layout)
         self._of_unit = column(row(self.map, self.signed, self.switches), self.unit)
         left = column(row(self.order, self.shared), self._pages, self.tiles, flex="1 1 300px")
         right = column(self.large, row(self._strongest, self._whole, self._hint), self._of_unit, flex="1 1 340px")

@@ -111,12 +111,8 @@ class GradientsPanel(Panel):
         for name, box in (("depth", self._depth_box), ("spread", self._spread_box)):
             box.layout.grid_template_columns = f"var(--nbv-{name}-charts, {_COLUMNS[name]})"
         self._dead_text = w.HTML()
-        self._all_samples = button(
-            "Count over all samples",
-            "",
-            "Run every sample picture through the network, and see which filters stay dead",
-            self._count_samples,
-        )
+        tooltip = "Run every sample picture through the network, and see which filters stay dead"
+        self._all_samples = button("Count over all samples", "", tooltip, self._count_samples)
         self._dead_layers = select("Layers with dead filters: choose one to select it")
         self._dead_filters = select("Dead filters of the layer: choose one to select it")
         self._dead_layers.observe(self._dead_layer_chosen, "value")

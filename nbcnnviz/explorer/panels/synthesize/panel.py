@@ -112,16 +112,16 @@ class SynthesizePanel(Panel):
 
         ``.py`` is the code that makes the frame again.
         """
-        run = self._kept_run
-        if run is None:
+        run = self.run
+        if run is None or not len(run.buffer):
             raise ExportError("There is no frame to save yet: start a run.")
         at = self._at(run)
         write_run(Path(path), run.buffer.copy(), at, code or run.code(at))
 
     def code(self, image: str) -> list[str]:
         """The run's own lines; what it was given is named anew where another picture or network is selected by now."""
-        run = self._kept_run
-        if run is None:
+        run = self.run
+        if run is None or not len(run.buffer):
             return []
         s, at = self.selection.snapshot, self._at(run)
         specification = run.specification_of(run.buffer.steps[at])
@@ -132,22 +132,19 @@ class SynthesizePanel(Panel):
     def close(self) -> None:
         """End the run."""
         with self._lock:
-            for task in self._own_tasks:
-                task.stop()
+            for task in (self.run.task if self.run is not None else None, self._writing):
+                if task is not None:
+                    task.stop()
             self.run = self._at_frame = None
             self._screen.forget()
-
-    @property
-    def _own_tasks(self) -> list[Task]:
-        tasks = (self._writing, self.run.task if self.run is not None else None)
-        return [task for task in tasks if task is not None]
 
     # What a user of the API calls, and the buttons do. Nothing is computed here.
 
     @property
     def error(self) -> BaseException | None:
         """What went wrong with the last thing asked for."""
-        return self._refused or next((task.error for task in self._own_tasks if task.error), None)
+        tasks = (self._writing, self.run.task if self.run is not None else None)
+        return self._refused or next((task.error for task in tasks if task is not None and task.error), None)
 
     def start(self) -> None:
         """Start a run of what is asked for."""
@@ -182,27 +179,28 @@ class SynthesizePanel(Panel):
         The settings are those of now, the objective too. The frames after it are forgotten as soon as the first new one
         is there.
         """
-        run = self._kept_run
-        if run is not None:
+        run = self.run
+        if run is not None and len(run.buffer):
             self._begin(self._at(run) if at is None else range(len(run.buffer))[at], math.inf)
 
     def look(self, at: int) -> None:
         """Show a kept frame, ``at`` its place in ``run.buffer``; not while the run goes on."""
-        run = self._kept_run
-        if run is not None and not run.going:
+        run = self.run
+        if run is not None and not run.going and len(run.buffer):
             self._at_frame = range(len(run.buffer))[at]
             self.ask()
 
     def wait(self, timeout: float | None = None) -> SynthesizePanel:
         """Block until nothing is computed: the run is over or paused. TimeoutError after ``timeout`` seconds."""
-        if not all(task.wait(timeout) for task in (*self._own_tasks, self._tasks)):
+        tasks = (self.run.task if self.run is not None else None, self._writing, self._tasks)
+        if not all(task.wait(timeout) for task in tasks if task is not None):
             raise TimeoutError(f"The run was still going on after {timeout} s.")
         return self
 
     def write(self, ending: str) -> None:
         """Write a file, as a task, and hand it to the reader's browser."""
-        run = self._kept_run
-        if run is None:
+        run = self.run
+        if run is None or not len(run.buffer):
             return
         name, at, buffer = f"{run.specification.recipe.name}.{ending}", self._at(run), run.buffer.copy()
         code = run.code(at)
@@ -391,11 +389,6 @@ class SynthesizePanel(Panel):
             self.attempt(lambda: self.go_to(filters[0], filters[1][at]))
 
     # What is on the slider.
-
-    @property
-    def _kept_run(self) -> Run | None:
-        """The run, if a frame of it is kept."""
-        return self.run if self.run is not None and len(self.run.buffer) else None
 
     def _at(self, run: Run) -> int:
         """The place in the buffer of the frame that is looked at."""
