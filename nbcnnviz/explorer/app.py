@@ -304,8 +304,8 @@ class Explorer(w.VBox):
             if task is not session.task:
                 return  # the newer one tells
             self._status.show(task, "" if self.error is None else sentence(self.error))
-        if self._panel is not None and (task.answered or not task.live):
-            self._panels[self._panel].settled()
+        if self._in_front is not None and (task.answered or not task.live):
+            self._in_front.settled()
         if not task.live:
             self._controls.follow()
             self._pictures.task_over()
