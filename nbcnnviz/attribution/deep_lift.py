@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from nbcnnviz.attribution.method import About, Frames, method
 from nbcnnviz.attribution.result import Attribution
-from nbcnnviz.attribution.sampling import Nearby, Variants
+from nbcnnviz.attribution.sampling import NOISY, Nearby, Variants
 from nbcnnviz.attribution.sampling import baseline as baseline_of
 from nbcnnviz.core.errors import CompletenessError, MethodNotApplicableError, PackageMissingError
 from nbcnnviz.core.grids import arranged
@@ -85,7 +85,7 @@ def deep_lift(
         kind="baseline",
         help="What the picture is compared with: black, mean, blur, noise, a picture or a tensor.",
     ),
-    seed: int = option(0, low=0, high=2**31 - 1, help="Of a noisy baseline."),
+    seed: int = option(0, low=0, high=2**31 - 1, help="Of a noisy baseline.", when=NOISY),
 ) -> Frames:
     """The difference from a baseline, times the slope between the two at every activation passed (Shrikumar et al. 2017).
 

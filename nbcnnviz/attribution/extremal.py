@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any
 
 import torch
@@ -11,10 +10,10 @@ from torch import Tensor
 
 from nbcnnviz.attribution.method import About, Frames, method
 from nbcnnviz.attribution.result import Attribution
-from nbcnnviz.attribution.sampling import Nearby, batches
+from nbcnnviz.attribution.sampling import NOISY, Nearby, batches
 from nbcnnviz.attribution.sampling import baseline as baseline_of
 from nbcnnviz.attribution.smooth_masks import SmoothMasks, blurs, off_area, perturbed
-from nbcnnviz.core.errors import OptionValueError, UnknownOptionError
+from nbcnnviz.core.errors import UnknownOptionError
 from nbcnnviz.core.options import option
 from nbcnnviz.core.targets import Channel, ClassScore, Finer, LayerEnergy, Probability, Target
 from nbcnnviz.core.trace import Trace
@@ -62,9 +61,19 @@ def extremal_perturbation(
     layer: str,
     *,
     area: float = option(
-        0.1, low=0.001, high=0.999, help="The share that the mask covers, of the picture and its margin."
+        0.1,
+        low=0.001,
+        high=0.999,
+        when={"areas": (None,)},
+        help="The share that the mask covers, of the picture and its margin.",
     ),
-    areas: Any = option(None, kind="any", help="Several such shares, in place of one: their masks are averaged."),
+    areas: Any = option(
+        None,
+        low=0.001,
+        high=0.999,
+        kind="numbers",
+        help="Several such shares, in place of one: their masks are averaged.",
+    ),
     steps: int = option(800, low=1, high=100_000, help="How many steps of gradient ascent."),
     variant: str = option(
         "preserve",
@@ -95,8 +104,10 @@ def extremal_perturbation(
     flip: bool = option(
         True, help="Whether every other step sees the picture mirrored; not where a place is asked about."
     ),
-    seed: int = option(0, low=0, high=2**31 - 1, help="Of a noisy baseline; nothing else is random."),
-    batch: int | None = option(None, low=1, high=4096, kind="int", help="Masks a pass; none: as memory allows."),
+    seed: int = option(0, low=0, high=2**31 - 1, help="Of a noisy baseline; nothing else is random.", when=NOISY),
+    batch: int | None = option(
+        None, low=1, high=4096, kind="int", screen=False, help="Masks a pass; none: as memory allows."
+    ),
 ) -> Frames:
     """The smooth mask of an area that keeps most of the score, where the rest of the picture is blurred (Fong et al. 2019).
 
@@ -172,10 +183,7 @@ def _areas(area: float, areas: Any) -> tuple[float, ...]:
     """The shares asked for."""
     if areas is None:
         return (area,)
-    shares = list(areas) if isinstance(areas, Sequence) and not isinstance(areas, str) else [areas]
-    if not shares or not all(isinstance(a, Real) and not isinstance(a, bool) and 0 < float(a) < 1 for a in shares):
-        raise OptionValueError(f"areas is a list of shares between 0 and 1, not {areas!r}.", "areas")
-    return tuple(float(a) for a in shares)
+    return tuple(areas) if isinstance(areas, Sequence) else (areas,)
 
 
 def _without_place(target: Target) -> bool:

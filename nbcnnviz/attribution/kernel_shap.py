@@ -61,7 +61,9 @@ def kernel_shap(
         help="What replaces a region: black, mean, blur, noise, a picture or a preprocessed tensor.",
     ),
     seed: int = option(0, low=0, high=2**31 - 1, help="Of the sets, and of a noisy baseline."),
-    batch: int | None = option(None, low=1, high=4096, kind="int", help="Sets a pass; none: as memory allows."),
+    batch: int | None = option(
+        None, low=1, high=4096, kind="int", screen=False, help="Sets a pass; none: as memory allows."
+    ),
 ) -> Frames:
     """The Shapley value of each region, by weighted least squares over random sets of regions (Lundberg & Lee 2017).
 

@@ -45,7 +45,7 @@ def score_cam(
         None, low=1, high=65536, kind="int", help="Only so many channels, those of the largest variance; none: all."
     ),
     batch: int | None = option(
-        None, low=1, high=4096, kind="int", help="Masked pictures a pass; none: as memory allows."
+        None, low=1, high=4096, kind="int", screen=False, help="Masked pictures a pass; none: as memory allows."
     ),
 ) -> Frames:
     """relu(sum_k w_k A_k), w the softmax over k of the score of the picture masked by A_k, scaled up, from 0 to 1.
@@ -105,7 +105,9 @@ def ablation_cam(
     target: Target,
     layer: str,
     *,
-    batch: int | None = option(None, low=1, high=4096, kind="int", help="Channels a pass; none: as memory allows."),
+    batch: int | None = option(
+        None, low=1, high=4096, kind="int", screen=False, help="Channels a pass; none: as memory allows."
+    ),
 ) -> Frames:
     """relu(sum_k w_k A_k), w_k = (y - y_k) / y: how much the score drops without channel k (Desai & Ramaswamy 2020, eq. 3).
 
@@ -164,7 +166,9 @@ def recipro_cam(
     target: Target,
     layer: str,
     *,
-    batch: int | None = option(None, low=1, high=4096, kind="int", help="Places a pass; none: as memory allows."),
+    batch: int | None = option(
+        None, low=1, high=4096, kind="int", screen=False, help="Places a pass; none: as memory allows."
+    ),
 ) -> Frames:
     """The class's probability when the layer's maps are kept at one place and are zero elsewhere (Byun & Lee 2022).
 

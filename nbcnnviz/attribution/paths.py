@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nbcnnviz.attribution.method import About, Frames, find, method
 from nbcnnviz.attribution.result import Attribution
-from nbcnnviz.attribution.sampling import Mean, Nearby, batches, generator
+from nbcnnviz.attribution.sampling import NOISY, Mean, Nearby, batches, generator
 from nbcnnviz.attribution.sampling import baseline as baseline_of
 from nbcnnviz.core.errors import MethodNotApplicableError
 from nbcnnviz.core.options import option
@@ -56,8 +56,8 @@ def integrated_gradients(
         help="Where the path begins: black, mean, blur, noise, a picture, or a preprocessed tensor.",
         kind="baseline",
     ),
-    seed: int = option(0, low=0, high=2**31 - 1, help="Of a noisy baseline."),
-    batch: int | None = option(None, low=1, high=4096, kind="int", help=_BATCH),
+    seed: int = option(0, low=0, high=2**31 - 1, help="Of a noisy baseline.", when=NOISY),
+    batch: int | None = option(None, low=1, high=4096, kind="int", screen=False, help=_BATCH),
 ) -> Frames:
     """(x - x') sum_i w_i dS/dx(x' + a_i (x - x')), a_i and w_i by Gauss and Legendre (Sundararajan et al. 2017, eq. 3).
 
@@ -131,7 +131,7 @@ def smooth_grad(
         0.15, low=0, high=10, help="The noise's standard deviation, as a share of the input's range."
     ),
     seed: int = option(0, low=0, high=2**31 - 1, help="Of the noise."),
-    batch: int | None = option(None, low=1, high=4096, kind="int", help=_BATCH),
+    batch: int | None = option(None, low=1, high=4096, kind="int", screen=False, help=_BATCH),
 ) -> Frames:
     """The mean over noisy pictures of a gradient, then, for saliency, max_c |.| (Smilkov et al. 2017, section 3).
 
@@ -166,7 +166,7 @@ def smooth_grad_squared(
         0.15, low=0, high=10, help="The noise's standard deviation, as a share of the input's range."
     ),
     seed: int = option(0, low=0, high=2**31 - 1, help="Of the noise."),
-    batch: int | None = option(None, low=1, high=4096, kind="int", help=_BATCH),
+    batch: int | None = option(None, low=1, high=4096, kind="int", screen=False, help=_BATCH),
 ) -> Frames:
     """The mean over noisy pictures of the square of a gradient, g^2, for saliency the largest over channels.
 
@@ -200,7 +200,7 @@ def var_grad(
         0.15, low=0, high=10, help="The noise's standard deviation, as a share of the input's range."
     ),
     seed: int = option(0, low=0, high=2**31 - 1, help="Of the noise."),
-    batch: int | None = option(None, low=1, high=4096, kind="int", help=_BATCH),
+    batch: int | None = option(None, low=1, high=4096, kind="int", screen=False, help=_BATCH),
 ) -> Frames:
     """The unbiased variance over noisy pictures of a gradient, for saliency the largest over channels (Adebayo et al. 2018).
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from nbcnnviz.attribution.incremental import covered, windowed
 from nbcnnviz.attribution.method import About, Frames, method
 from nbcnnviz.attribution.result import Attribution
+from nbcnnviz.attribution.sampling import NOISY, batch_size, batches, generator
 from nbcnnviz.attribution.sampling import baseline as baseline_of
-from nbcnnviz.attribution.sampling import batch_size, batches, generator
 from nbcnnviz.core.errors import UnknownOptionError
 from nbcnnviz.core.options import option
 from nbcnnviz.core.targets import ClassScore, Target
@@ -53,7 +53,7 @@ def rise(
     p: float = option(0.5, low=0.01, high=0.99, help="The share of a mask's cells that show the picture."),
     seed: int = option(0, low=0, high=2**31 - 1, help="Of the masks."),
     batch: int | None = option(
-        None, low=1, high=4096, kind="int", help="Masked pictures a pass; none: as memory allows."
+        None, low=1, high=4096, kind="int", screen=False, help="Masked pictures a pass; none: as memory allows."
     ),
 ) -> Frames:
     """sum_i P(x m_i) m_i / sum_i m_i over random masks m_i, P the class's probability (Petsiuk et al. 2018, equation 6).
@@ -169,8 +169,10 @@ def occlusion(
     baseline: Any = option(
         "mean", kind="baseline", help="What covers it: black, mean, blur, noise, a picture or a preprocessed tensor."
     ),
-    seed: int = option(0, low=0, high=2**31 - 1, help="Of the noise."),
-    batch: int | None = option(None, low=1, high=4096, kind="int", help="Windows a pass; none: as memory allows."),
+    seed: int = option(0, low=0, high=2**31 - 1, help="Of the noise.", when=NOISY),
+    batch: int | None = option(
+        None, low=1, high=4096, kind="int", screen=False, help="Windows a pass; none: as memory allows."
+    ),
 ) -> Frames:
     """How much the score drops where a square covers the picture, averaged over the squares that cover a pixel.
 

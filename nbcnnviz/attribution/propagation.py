@@ -114,9 +114,27 @@ def lrp(
         ),
         help="The rule of all layers with weights; or of linear layers, of convolutions and of the first layer.",
     ),
-    epsilon: float = option(1e-6, low=0, high=1e3, help="The rule epsilon: what is added to its denominators."),
-    gamma: float = option(0.25, low=0, high=1e3, help="The rule gamma: how much more positive weights count."),
-    alpha: float = option(2.0, low=1, high=100, help="The rule alpha-beta: the weight of what adds; beta is one less."),
+    epsilon: float = option(
+        1e-6,
+        low=0,
+        high=1e3,
+        help="The rule epsilon: what is added to its denominators.",
+        when={"rule": ("epsilon_gamma_box", "epsilon_plus", "epsilon_plus_flat", "epsilon_alpha_beta", "epsilon")},
+    ),
+    gamma: float = option(
+        0.25,
+        low=0,
+        high=1e3,
+        help="The rule gamma: how much more positive weights count.",
+        when={"rule": ("epsilon_gamma_box", "gamma")},
+    ),
+    alpha: float = option(
+        2.0,
+        low=1,
+        high=100,
+        help="The rule alpha-beta: the weight of what adds; beta is one less.",
+        when={"rule": ("epsilon_alpha_beta", "alpha_beta")},
+    ),
 ) -> Frames:
     """Layer-wise relevance propagation: R_j = sum_i R_i z_ij / sum_k z_ik, z_ij = w_ij a_j (Bach et al. 2015, equation 56).
 

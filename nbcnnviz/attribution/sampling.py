@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 BASELINES = ("black", "mean", "blur", "noise")
 """The names that `baseline` knows."""
+NOISY = {"baseline": ("noise",)}
+"""Where the seed of a baseline counts."""
 
 # A CPU takes a seventh longer a picture with 16 at once than with 8 (224 px, one thread): the maps leave its caches.
 _MOST_ON_CPU, _MOST_ON_GPU = 8, 256

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -19,7 +19,20 @@ import numpy as np
 
 from nbcnnviz.core.errors import OptionValueError, UnknownOptionError
 
-Kind = Literal["int", "float", "bool", "choice", "text", "class", "picture", "baseline", "size", "any"]
+Kind = Literal[
+    "int", "float", "bool", "choice", "text", "class", "picture", "baseline", "size", "numbers", "frame", "any"
+]
+
+
+@dataclass(frozen=True)
+class Above:
+    """The numbers above a bound, for `Option.when`."""
+
+    bound: float
+
+    def __contains__(self, value: Any) -> bool:
+        number = _number(value)
+        return number is not None and number > self.bound
 
 
 @dataclass(frozen=True)
@@ -41,7 +54,8 @@ class Option:
     kind
         ``"int"``, ``"float"``, ``"bool"``, ``"choice"``, ``"text"``; what is checked by who takes it: a ``"class"`` (index or
         name), a ``"picture"``, a ``"baseline"`` (``"black"``, ``"mean"``, ``"blur"``, ``"noise"``, a picture or a preprocessed
-        tensor), a ``"size"`` (height and width, or one number for both); or ``"any"``.
+        tensor), a ``"size"`` (height and width, or one number for both), ``"numbers"`` (one or several, each within the
+        bounds), a ``"frame"`` of an earlier run; or ``"any"``.
     unit
         Of the value, such as ``"pixels"``; empty where it has none.
     below
@@ -56,7 +70,10 @@ class Option:
     main
         Whether it is always in sight, and not among further settings.
     when
-        What other options must be for this one to count: their names, each with the values of which it is one.
+        What other options must be for this one to count: their names, each with the values of which it is one. Where it does
+        not, it is not shown.
+    screen
+        Whether it has a control; what changes no result, such as how many pictures a pass takes, is set in Python alone.
     implies
         For some of the choices, defaults of other options that are different then.
     """
@@ -74,12 +91,13 @@ class Option:
     typical: tuple[float, ...] | None = None
     log: bool = False
     main: bool = False
-    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict, hash=False)
+    when: Mapping[str, Container[Any]] = field(default_factory=dict, hash=False)
     implies: Mapping[Any, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+    screen: bool = True
 
     def counts(self, values: Mapping[str, Any]) -> bool:
         """Whether it makes a difference, where the options have these values."""
-        return all(values.get(name) in wanted for name, wanted in self.when.items())
+        return all(_plain(values.get(name)) in wanted for name, wanted in self.when.items())
 
     def check(self, value: Any) -> Any:
         """The value as the method takes it; OptionValueError, with a sentence, for one that it cannot take."""
@@ -93,8 +111,11 @@ class Option:
     def _has(self, value: Any) -> bool:
         if self.choices is not None:
             return any(value is choice or value == choice for choice in self.choices)
-        if self.kind not in ("int", "float"):
-            return True
+        if self.kind == "numbers":
+            return all(map(self._within, value))
+        return self.kind not in ("int", "float") or self._within(value)
+
+    def _within(self, value: float) -> bool:
         above = self.low is None or value >= self.low
         return above and (self.high is None or (value < self.high if self.below else value <= self.high))
 
@@ -104,7 +125,7 @@ class Option:
         if self.choices is not None:
             return f"one of {', '.join(map(str, self.choices))}"
         words = _WORDS[self.kind]
-        if self.kind not in ("int", "float"):
+        if self.kind not in ("int", "float", "numbers"):
             return words
         unit = f" of {self.unit}" if self.unit else ""
         if self.low is not None and self.high is not None:
@@ -216,6 +237,23 @@ def _is_size(value: Any) -> bool:
     return isinstance(parts, Sequence) and len(parts) in (1, 2) and all((_whole(part) or 0) >= 1 for part in parts)
 
 
+def _numbers(value: Any) -> tuple[float, ...] | None:
+    """One number or several, but not none."""
+    with suppress(TypeError):  # a tensor of one value is iterable, and cannot be iterated over
+        parts = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else [value]
+        found = tuple(number for part in parts if (number := _number(part)) is not None)
+        return found if found and len(found) == len(parts) else None
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """A value that can be looked for among others: what compares place by place, as a tensor does, is none of them."""
+    return value if value is None or isinstance(value, (str, int, float)) else _OTHER
+
+
+_OTHER = object()
+
+
 def _number(value: Any) -> float | None:
     if isinstance(value, (bool, np.bool_)):
         return None
@@ -233,7 +271,8 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "text": lambda value: value if isinstance(value, str) else None,
     "class": lambda value: value if isinstance(value, str) else _whole(value),
     "size": lambda value: value if _is_size(value) else None,
-    **dict.fromkeys(("picture", "baseline", "any"), lambda value: value),
+    "numbers": _numbers,
+    **dict.fromkeys(("picture", "baseline", "frame", "any"), lambda value: value),
 }
 _WORDS = {
     "int": "a whole number",
@@ -245,5 +284,7 @@ _WORDS = {
     "picture": "a picture",
     "baseline": "black, mean, blur, noise, a picture or a preprocessed tensor",
     "size": "a height and width, or one number for both",
+    "numbers": "one number or several",
+    "frame": "a frame of an earlier run, or a picture",
     "any": "a value",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from nbcnnviz.core.network import Network
 from nbcnnviz.core.options import Option, in_force
 from nbcnnviz.core.targets import ClassScore
 from nbcnnviz.explorer.front import parts_of, receive_while_busy
-from nbcnnviz.explorer.widgets.layout import Updating, grid, set_traits
+from nbcnnviz.explorer.widgets.layout import Updating, grid, reveal, set_traits
 from nbcnnviz.synthesis.specification import SELECTED
 
 Changed = Callable[[str, Any], None]
@@ -28,7 +29,7 @@ _PICTURES: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 class OptionControls:
-    """A control for each option that has one; those of other kinds are set in Python.
+    """A control for each option that has one, while it makes a difference; those of other kinds are set in Python.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ class OptionControls:
         network: Network | None = None,
         disabled: bool = False,
     ) -> None:
-        """Show these options, each as ``values`` has it, or as it is by default; greyed out where it makes no difference.
+        """Show these options, each as ``values`` has it, or as it is by default; none that makes no difference.
 
         ``values`` may have those of other options, on which that depends. ``network``'s classes are offered where a class is
         asked for.
@@ -87,7 +88,9 @@ class OptionControls:
                 if options[name].kind == "class":
                     set_traits(control, options=tuple(self._labels))
                 self._set(control, _written(options[name], now[name], self._network))
-                set_traits(control, disabled=disabled or not options[name].counts(now))
+                counts = options[name].counts(now)
+                set_traits(control, disabled=disabled or not counts)
+                reveal(control, counts or options[name].main)  # what is always in sight is greyed out
 
     @staticmethod
     def _set(control: Any, value: Any) -> None:
@@ -146,12 +149,14 @@ def _control(option: Option, label_width: int | None) -> w.Widget | None:
     if option.kind == "class":
         shared["layout"].flex, shared["layout"].min_width = "1 1 220px", "200px"  # names are long
     make = _KINDS.get(option.kind)
-    if make is None or (option.default is None and option.kind not in ("class", "picture", "size", "choice")):
+    if make is None or not option.screen:
         return None
     return make(option, shared)
 
 
 def _number(option: Option, shared: dict[str, Any]) -> w.Widget:
+    if option.default is None:
+        return _field(option, shared)
     whole = option.kind == "int"
     if option.typical is not None and option.log:
         return w.SelectionSlider(options=_named(_decades(option.typical)), value=_decades(option.typical)[-1], **shared)
@@ -167,6 +172,11 @@ def _number(option: Option, shared: dict[str, Any]) -> w.Widget:
     return w.BoundedFloatText(value=option.default, min=low, max=high, step=step, **shared)
 
 
+def _field(option: Option, shared: dict[str, Any]) -> w.Widget:
+    """A field that may be left empty."""
+    return w.Text(placeholder="several" if option.kind == "numbers" else "automatic", continuous_update=False, **shared)
+
+
 _KINDS: dict[str, Callable[[Option, dict[str, Any]], w.Widget]] = {
     "int": _number,
     "float": _number,
@@ -178,7 +188,8 @@ _KINDS: dict[str, Callable[[Option, dict[str, Any]], w.Widget]] = {
     "class": lambda option, shared: w.Combobox(
         placeholder="automatic; type to search", continuous_update=False, **shared
     ),
-    "size": lambda option, shared: w.Text(placeholder="automatic", continuous_update=False, **shared),
+    "size": _field,
+    "numbers": _field,
     "baseline": lambda option, shared: w.Dropdown(options=_PICTURES["baseline"], **shared),
     "picture": lambda option, shared: w.Dropdown(
         options=[
@@ -202,6 +213,11 @@ def _written(option: Option, value: Any, network: Network | None) -> Any:
         return value if offered else OWN
     if option.kind == "size":
         return "" if value is None else " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if option.kind == "numbers":
+        parts = value if isinstance(value, (tuple, list)) else [] if value is None else [value]
+        return ", ".join(f"{part:.12g}" for part in parts)
+    if option.default is None and option.kind in ("int", "float"):
+        return "" if value is None else f"{value:.12g}"
     return value
 
 
@@ -214,7 +230,19 @@ def _read(option: Option, value: Any, labels: Mapping[str, int]) -> Any:
         if numbers is None:
             return value.strip() or None
         return int(numbers[1]) if numbers[2] is None else (int(numbers[1]), int(numbers[2]))
+    if option.kind == "numbers" or (option.default is None and option.kind in ("int", "float")):
+        parts = [_as_number(part) for part in re.split(r"[,;\s]+", value.strip()) if part]
+        if None in parts or (len(parts) > 1 and option.kind != "numbers"):
+            return value.strip()
+        return (tuple(parts) if option.kind == "numbers" else parts[0]) if parts else None
     return value
+
+
+def _as_number(text: str) -> float | int | None:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return None
 
 
 _MOST = 2**31 - 1

@@ -7,7 +7,7 @@ from dataclasses import InitVar, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from nbcnnviz.core.errors import UnknownOptionError
-from nbcnnviz.core.options import Option, option
+from nbcnnviz.core.options import Above, Option, option
 
 
 def _control(default: float, *, high: float | None = None, **more: Any) -> Any:
@@ -65,7 +65,9 @@ class Controls:
     blur_every: int = _control(
         0, help="The picture is blurred after each so many steps; 0 for never.", unit="steps", typical=(0, 20)
     )
-    blur_radius: float = _control(1.0, help="Standard deviation of the blur.", unit="pixels", typical=(0, 5))
+    blur_radius: float = _control(
+        1.0, help="Standard deviation of the blur.", unit="pixels", typical=(0, 5), when={"blur_every": Above(0)}
+    )
     clip_norm: float = _control(
         0.0, high=100, help="The share of pixels, the faintest, set to the mean colour at each step.", unit="%",
         label="Clip small norm", typical=(0, 95),

@@ -98,7 +98,7 @@ def fool(
         4.0, low=0, high=255, help="The most that a pixel may change, under fgsm and pgd.", unit="levels of 255",
         when={"how": ("fgsm", "pgd")},
     ),
-    start: Any = option(None, help="How far the picture has come already: a frame of an earlier run."),
+    start: Any = option(None, kind="frame", help="How far the picture has come already: a frame of an earlier run."),
     steps: int = option(
         40, low=0, help="The most that are taken: it ends as soon as the class is predicted.", main=True,
         when={"how": ("ascent", "pgd")},

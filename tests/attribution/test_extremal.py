@@ -175,7 +175,7 @@ def test_a_target_with_a_place_is_not_mirrored(net) -> None:
 
 @pytest.mark.parametrize("areas", ["all", [], [0.1, 1.5], [True], 0])
 def test_areas_that_are_none_are_refused(net, areas) -> None:
-    with pytest.raises(nv.OptionValueError, match="between 0 and 1"):
+    with pytest.raises(nv.OptionValueError, match=r"one number or several from 0\.001 to 0\.999"):
         nv.attribute(net, X[:1], method="extremal_perturbation", target=1, areas=areas)
 
 

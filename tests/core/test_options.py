@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import nbcnnviz as nv
 from nbcnnviz.attribution import methods
 from nbcnnviz.core.errors import OptionValueError
-from nbcnnviz.core.options import Option, checked, declared, option
+from nbcnnviz.core.options import Above, Option, checked, declared, option
+from tests import toys
 
 
 def sampled(
@@ -100,3 +102,64 @@ def test_every_bound_of_every_method_is_checked() -> None:
         for wrong in (found.low - 1, "x"):
             with pytest.raises(OptionValueError, match=found.name):
                 found.check(wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(0.25, (0.25,)), ([0.1, np.float32(0.5)], (0.1, 0.5)), (np.array([0.5, 0.25]), (0.5, 0.25)), (None, None)],
+)
+def test_several_numbers_are_taken_as_a_tuple(given, expected) -> None:
+    assert Option("areas", None, 0.1, 0.9, kind="numbers").check(given) == expected
+
+
+@pytest.mark.parametrize("given", ["all", "0.5", [], [True], [0.5, "x"], [0.5, 1], 0, torch.tensor(2.0)])
+def test_several_numbers_are_each_within_the_bounds(given) -> None:
+    with pytest.raises(OptionValueError, match=r"areas is one number or several from 0\.1 to 0\.9, not "):
+        Option("areas", None, 0.1, 0.9, kind="numbers").check(given)
+
+
+@pytest.mark.parametrize("given", [torch.zeros(2, 2), np.zeros(3), object()], ids=["tensor", "array", "object"])
+def test_an_option_counts_where_the_others_have_the_values_that_it_needs(given) -> None:
+    seed = Option("seed", 0, when={"baseline": ("noise",), "steps": Above(1)})
+    assert seed.counts({"baseline": "noise", "steps": 2})
+    assert not seed.counts({"baseline": "noise", "steps": 1})
+    assert not seed.counts({"baseline": "black", "steps": 2})
+    assert not seed.counts({"baseline": given, "steps": 2})
+
+
+def test_a_seed_of_a_baseline_counts_where_that_is_noise_alone() -> None:
+    """Every method with a baseline whose only chance is that baseline's."""
+    for name, method in methods().items():
+        options = method.options
+        if (
+            {"baseline", "seed"} <= set(options)
+            and "random" not in options["seed"].help
+            and "sets" not in options["seed"].help
+        ):
+            assert options["seed"].counts(method.defaults | {"baseline": "noise"}), name
+            assert not options["seed"].counts(method.defaults | {"baseline": "black"}), name
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "occlusion", "lrp"])
+def test_what_does_not_count_changes_no_map(method: str) -> None:
+    """Each option that is not shown at another option's value is given there, and the map is the same."""
+    torch.manual_seed(0)
+    net = nv.Network(toys.classic(), size=32)
+    trace, known = net.trace(torch.rand(3, 32, 32)), methods()[method]
+    small = {"steps": 3, "window": 16, "stride": 16}
+    usual = {name: value for name, value in small.items() if name in known.options}
+    switches = {name: found for found in known.options.values() for name in found.when}
+    for switch in switches:
+        for value in known.options[switch].choices or ("black", "blur"):
+            given = usual | {switch: value}
+            before = nv.attribute(trace, method=method, target=1, **given).values
+            idle = [one for one in known.options.values() if one.when and not one.counts(known.defaults | given)]
+            assert idle
+            other = {one.name: one.default + 3 for one in idle}
+            assert nv.attribute(trace, method=method, target=1, **given, **other).values.equal(before), (value, other)
+
+
+def test_no_option_of_a_method_or_recipe_is_of_any_kind() -> None:
+    """Each says what it can be, and so can be checked and have a control."""
+    for known in (*methods().values(), *nv.recipes().values()):
+        assert [one.name for one in known.options.values() if one.kind == "any"] == [], known.name

@@ -165,6 +165,77 @@ def test_every_method_with_a_baseline_offers_those_by_name(explore, toy: nv.Netw
     assert ex.code().endswith("baseline='blur')")
 
 
+def seen(ex) -> list[str]:
+    """The options whose controls are shown."""
+    controls = ex._controls.options.controls
+    return [name for name, control in controls.items() if control.layout.display != "none"]
+
+
+def test_an_option_is_shown_where_it_makes_a_difference(explore, toy: nv.Network) -> None:
+    ex = explore(toy, method="integrated_gradients")
+    assert seen(ex) == ["steps", "baseline"]
+    ex._controls.options.controls["baseline"].value = "noise"
+    assert seen(ex) == ["steps", "baseline", "seed"]
+    ex.selection.options = {"baseline": np.zeros((8, 8, 3), np.uint8)}
+    assert seen(ex) == ["steps", "baseline"]
+    ex.stop()
+    ex.selection.method = "lrp"
+    assert seen(ex) == ["rule", "epsilon", "gamma"]
+    ex._controls.options.controls["rule"].value = "alpha_beta"
+    assert seen(ex) == ["rule", "alpha"]
+
+
+def test_numbers_that_may_be_left_out_have_a_field(explore, toy: nv.Network) -> None:
+    ex = explore(toy, target=1)
+    ex.selection.method = "extremal_perturbation"
+    ex.stop()
+    controls = ex._controls.options.controls
+    assert seen(ex) == ["area", "areas", "steps", "variant", "sigma", "stride", "baseline", "flip"]
+    assert [controls[name].value for name in ("areas", "sigma", "stride")] == ["", "", ""]
+    for name, text, value in (
+        ("steps", 3, 3),
+        ("areas", "0.05, 0.2", (0.05, 0.2)),
+        ("sigma", "9.5", 9.5),
+        ("stride", "4", 4),
+    ):
+        controls[name].value = text
+        assert ex.selection.options[name] == value
+        assert ex.error is None
+    assert "area" not in seen(ex)
+    result = ex.wait(PATIENCE).result
+    line = ex.code().splitlines()[-1]
+    assert "areas=(0.05, 0.2)" in line
+    expected = nv.attribute(toy, "chelsea", method="extremal_perturbation", target=1, **ex.selection.options)
+    assert result.values.equal(expected.values)
+    controls["areas"].value = ""
+    assert "areas" not in ex.selection.options
+    assert "area" in seen(ex)
+    ex.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("areas", "0.1, 2", "areas is one number or several from 0.001 to 0.999"),
+        ("areas", "half", "not 'half'"),
+        ("sigma", "0", "sigma is a finite number of pixels from 1 to 4096, not 0"),
+        ("stride", "2.5", "stride is a whole number of pixels from 1 to 4096, not 2.5"),
+        ("stride", "3 4", "not '3 4'"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_sentence_and_taken_back(explore, toy: nv.Network, name, text, said) -> None:
+    ex = explore(toy, target=1)
+    ex.selection.method = "extremal_perturbation"
+    ex.stop()
+    control = ex._controls.options.controls[name]
+    control.value = text
+    assert said in str(ex.error)
+    assert said in ex._status.error
+    assert control.value == ""
+    assert ex.selection.options == {}
+    ex.stop()
+
+
 def test_controls_of_a_method_that_was_left_are_closed() -> None:
     shown = OptionControls(lambda name, value: None)
     shown.show(OPTIONS, {})
