@@ -22,6 +22,8 @@ from nbcnnviz.core.targets import Target
 from nbcnnviz.core.trace import Trace
 
 _GRADIENTS = ("saliency", "gradient", "input_x_gradient", "guided_backprop", "deconvnet")
+_PLAIN = ("saliency", "gradient", "input_x_gradient")
+"""Those whose gradient is that of the function, however the network is written."""
 _BATCH = "Pictures a pass; none: as many as memory allows."
 
 
@@ -72,7 +74,7 @@ def integrated_gradients(
     x = trace.input.detach()
     start = baseline_of(trace, baseline, seed)
     places, weights = _gauss_legendre(steps)
-    nearby = Nearby(trace, target, ())
+    nearby = Nearby(trace, target, (), steps)
     total, met = torch.zeros_like(x, dtype=torch.float64), 0.0
 
     def gradients(begin: int, end: int) -> Tensor:
@@ -230,7 +232,8 @@ def _noisy(
     spread = sigma * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))
     # Saliency is the size of a gradient: it is the gradient, with its sign, that is averaged.
     run = find("gradient" if of == "saliency" else of).run
-    nearby, mean = Nearby(trace, target, () if layer == "input" else (layer,)), Mean()
+    layers = () if layer == "input" else (layer,)
+    nearby, mean = Nearby(trace, target, layers, samples if of in _PLAIN else None), Mean()
 
     def gradients(begin: int, end: int) -> tuple[Tensor, int | None]:
         noise = [torch.randn(x.shape[1:], generator=generator(seed, i)) for i in range(begin, end)]

@@ -169,12 +169,16 @@ class Nearby:
         The pictures, and what is asked of them.
     layers
         Where gradients are wanted beside the input.
+    variants
+        How many variants there will be; None where gradients are wanted by another rule than the plain one, to which a
+        network with folded batch norms is another.
     """
 
-    def __init__(self, trace: Trace, target: Target, layers: Collection[str]) -> None:
+    def __init__(self, trace: Trace, target: Target, layers: Collection[str], variants: int | None = None) -> None:
         self.network, self._target, self._pictures = trace.network, target, len(trace)
         wanted = None if target.layers is None else {*layers, *target.layers}
         self._options: dict[str, Any] = {"layers": wanted, "stop": not target.whole and bool(wanted)}
+        self._options["pictures"] = None if variants is None else variants * len(trace)
         # A CPU convolves that layout quickest.
         self._channels_last = trace.input.device.type == "cpu"
         self._run = trace.network.tracer(**self._options, channels_last=self._channels_last)

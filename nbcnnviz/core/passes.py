@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, cast, overload
 
 import torch
 from torch import Tensor, nn
 
 from nbcnnviz.core.errors import ArgumentTypeError, UnknownLayerError
+from nbcnnviz.core.folding import Prepare
 from nbcnnviz.core.recording import Habits, Recorder, Recording
 from nbcnnviz.core.replica import unwrapped
-from nbcnnviz.core.scoring import FromLayer, Prepare, Scorer
+from nbcnnviz.core.scoring import FromLayer, Scorer
 from nbcnnviz.core.targets import Target, TargetLike, as_target
-from nbcnnviz.core.trace import Trace
+from nbcnnviz.core.tracer import Tracer
 
 if TYPE_CHECKING:
     from nbcnnviz.core.calls import Call
@@ -50,8 +51,13 @@ class Passes(ABC):
     ) -> Recording: ...
 
     def tracer(
-        self, layers: Collection[str] | None = (), *, stop: bool = False, channels_last: bool = False
-    ) -> Callable[[Tensor], Trace]:
+        self,
+        layers: Collection[str] | None = (),
+        *,
+        stop: bool = False,
+        channels_last: bool = False,
+        pictures: int | None = None,
+    ) -> Tracer:
         """A function that traces one preprocessed batch (N, C, H, W) after the other, faster than `trace`.
 
         It keeps one replica of the module, which shares its weights; only the input has a gradient.
@@ -65,14 +71,15 @@ class Passes(ABC):
         channels_last
             Whether the replica has a copy of the kernels, as they are now, in the layout that suits a batch of that
             memory format. Worth it for many passes on a CPU.
+        pictures
+            How many will be traced in all, where gradients at the input and at ``layers`` are all that is wanted. From 16
+            on, batch norms are folded into the convolutions before them, where the first two pictures show that it gives
+            the same but for rounding.
         """
         self._check_layers(layers)
-        recorder = self._recorder(layers, stop=stop, channels_last=channels_last)
-        return lambda x: Trace(self._network, self._recorded(recorder, x))
+        return Tracer(self._network, layers, stop=stop, channels_last=channels_last, pictures=pictures)
 
-    def again(
-        self, layers: Collection[str] | None = (), *, stop: bool = False, channels_last: bool = False
-    ) -> Callable[[Tensor], Trace]:
+    def again(self, layers: Collection[str] | None = (), *, stop: bool = False, channels_last: bool = False) -> Tracer:
         """The old name of `tracer`; it goes with version 0.2."""
         warnings.warn("Network.again is now Network.tracer.", DeprecationWarning, stacklevel=2)
         return self.tracer(layers, stop=stop, channels_last=channels_last)

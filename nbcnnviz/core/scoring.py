@@ -11,14 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from nbcnnviz.core.errors import ArgumentTypeError, MethodNotApplicableError, NetworkError
-from nbcnnviz.core.folding import Folds, folded
+from nbcnnviz.core.folding import Prepare as Prepare
+from nbcnnviz.core.folding import agree, folding
 from nbcnnviz.core.trace import Trace
 
 if TYPE_CHECKING:
     from nbcnnviz.core.network import Network
     from nbcnnviz.core.targets import Target
-
-Prepare = Callable[[dict[str, nn.Module], ExitStack], None]
 
 _UNFOLDED = 16
 """How many pictures a scorer takes before it folds: finding out costs the passes of four."""
@@ -81,11 +80,9 @@ class Scorer:
         self._tried_folding = True
         with suppress(Exception):  # a target that cannot be asked of these two pictures, say
             two = x[:2]
-            folds = Folds({name.partition(":")[0] for name in self._looked_at})
-            expected = self.read(self.trace(two, folds.listen))
-            found = folds.found()
-            if found and _agree(self.read(self.trace(two, folded(found))), expected):
-                self._folded, self.folds = folded(found), len(found)
+            found = folding(lambda prepare: [self.read(self.trace(two, prepare))], self._looked_at)
+            if found is not None:
+                self._folded, self.folds = found
         return self._folded
 
     def read(self, trace: Trace) -> Tensor:
@@ -190,7 +187,7 @@ class FromLayer:
         """The quickest way that gives what whole passes give: whether to keep what comes before, whether to repeat it."""
         two = torch.cat([self.output, self.output / 2])
         expected = self._scores(two, cached=False, repeated=True)
-        if not _agree(expected[:1], self.score):
+        if not agree(expected[:1], self.score):
             raise MethodNotApplicableError(
                 f"{self._network.name} gives one picture other scores than the same picture in a batch: what comes after "
                 f"layer {self._layer!r} cannot be run for many outputs at once."
@@ -199,7 +196,7 @@ class FromLayer:
             if cached and self._calls is None:
                 continue
             with suppress(NetworkError, MethodNotApplicableError):
-                if _agree(self._scores(two, cached, repeated), expected):
+                if agree(self._scores(two, cached, repeated), expected):
                     return cached, repeated
         return False, True
 
@@ -321,11 +318,3 @@ def _repeated(output: Any, count: int) -> Any:
     if isinstance(output, Tensor):
         return output.expand(count, *output.shape[1:]).clone()
     return type(output)(_repeated(part, count) for part in output)
-
-
-def _agree(one: Tensor, other: Tensor) -> bool:
-    """Whether scores are the same but for rounding."""
-    if one.shape != other.shape or not bool(one.isfinite().all() and other.isfinite().all()):
-        return False
-    size = torch.maximum(one.abs().amax(), other.abs().amax())
-    return bool((one - other).abs().amax() <= 10 * torch.finfo(one.dtype).eps ** 0.75 * size)
