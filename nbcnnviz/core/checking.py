@@ -7,7 +7,7 @@ into evaluation mode by its own ``eval()``: another way to the same numbers than
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,12 +19,16 @@ from nbcnnviz.core.errors import NetworkError
 from nbcnnviz.core.guard import Guard
 from nbcnnviz.core.heads import Read, scores_of
 from nbcnnviz.core.memory import free_memory
-from nbcnnviz.core.recording import Habits, Recorder
+from nbcnnviz.core.recomputing import RECOMPUTED
+from nbcnnviz.core.recording import Habits, Recorder, Recording
 from nbcnnviz.core.replica import Replica, through
 
 # By how much scores may differ, relative to the largest: kernels that are chosen otherwise round otherwise.
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 _COARSE = 5e-2
+
+# The share of the outputs that may be copied, which costs more than to put what overwrites them beside.
+_COPIED = 1 / 8
 
 Run = Callable[[nn.Module, Tensor], Any]
 
@@ -40,13 +44,14 @@ class Check:
     cleared
         What the module keeps for evaluation mode and throws away when it is put into training: (module's name,
         attribute). A replica starts without it, since it may be of other weights, and has no graph.
-    beside
+    beside, restored
         See `nbcnnviz.core.recording.Habits`.
     """
 
     unchecked: str | None = None
     cleared: frozenset[tuple[str, str]] = frozenset()
     beside: bool = False
+    restored: frozenset[str] | None = None
 
 
 def check(module: nn.Module, x: Tensor, call: Run, read: Read = scores_of) -> Check:
@@ -68,7 +73,7 @@ def check(module: nn.Module, x: Tensor, call: Run, read: Read = scores_of) -> Ch
         if expected is not None:
             _compare(scores, expected, module.training)
         found = Check(unchecked, cleared)
-        return replace(found, beside=overwrites and _may_be_beside(module, x, call, found, scores, read))
+        return _habits_of_overwriting(module, x, call, found, overwrites, lambda output: read(output, len(x)), scores)
 
 
 def _of_a_twin(
@@ -93,13 +98,47 @@ def _of_a_twin(
         return f"a deep copy of it fails ({type(error).__name__})", nothing, None
 
 
-def _may_be_beside(module: nn.Module, x: Tensor, call: Run, found: Check, scores: Tensor, read: Read) -> bool:
-    """Whether the pass reads nothing again that it overwrites, and gives the very same scores if that is left as it was."""
+def _habits_of_overwriting(
+    module: nn.Module,
+    x: Tensor,
+    call: Run,
+    found: Check,
+    overwrites: bool,
+    read: Callable[[Any], Tensor],
+    scores: Tensor,
+) -> Check:
+    """With what is to be known of the outputs that the pass overwrites."""
     try:
-        recording = Recorder(module, habits=Habits(cleared=found.cleared), call=call, watched=True)(x, False)
-        return not recording.reads_again and torch.equal(read(recording.output, len(x)), scores)
+        guarded = Recorder(module, habits=Habits(cleared=found.cleared), call=call, watched=True)(x, False)
+        same = torch.equal(read(guarded.output), scores)
+        beside = overwrites and same and not guarded.reads_again
+        restored = _restored(module, x, call, found, guarded) if guarded.plain and same else None
+        return replace(found, beside=beside, restored=restored)
     except Exception:
-        return False
+        return found
+
+
+def _restored(module: nn.Module, x: Tensor, call: Run, found: Check, guarded: Recording) -> frozenset[str] | None:
+    """The layers whose outputs a pass without a guard overwrites, if they are had again the very same, and cheaply."""
+    kept = guarded.activations
+    sizes: dict[str, int] = {}
+    for name, activation in kept.items():
+        sizes.setdefault(name.partition(":")[0], activation.output.nbytes)
+
+    def free(names: Iterable[str]) -> Recording:
+        habits = Habits(True, cleared=found.cleared, restored=frozenset(names))
+        return Recorder(module, habits=habits, call=call).run(x, False, guarded=False)
+
+    recording = free(name for name, kind in module.named_modules() if isinstance(kind, RECOMPUTED))
+    if sum(sizes[name] for name in recording.lost) > _COPIED * sum(sizes.values()):
+        return None
+    if recording.lost:
+        recording = free(recording.overwritten)
+    again = {
+        name: a.output for name, a in recording.activations.items() if name.partition(":")[0] in recording.overwritten
+    }
+    exact = all(torch.equal(output, kept[name].output) for name, output in again.items())
+    return recording.overwritten if exact and recording.activations.keys() == kept.keys() else None
 
 
 def _scores(module: nn.Module, replica: Replica, x: Tensor, call: Run, read: Read) -> tuple[Tensor, bool]:

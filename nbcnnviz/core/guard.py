@@ -207,10 +207,13 @@ def _beside(func: Any, writes: bool, target: Tensor, args: tuple[Any, ...], kwar
         name = func.__name__.rstrip("_")
         value: Tensor = (getattr(Tensor, name, None) or getattr(F, name))(target, *args[1:], **rest)
     else:
-        bound = inspect.signature(func).bind(target, *args[1:], **rest)
+        bound = _signature(func).bind(target, *args[1:], **rest)
         bound.arguments["inplace"] = False
         value = func(*bound.args, **bound.kwargs)
     return value
+
+
+_signature = cache(inspect.signature)
 
 
 def _random_state() -> tuple[Tensor, list[Tensor]]:

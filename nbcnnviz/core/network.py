@@ -173,7 +173,9 @@ class Network(Passes):
         self.classes = self.head.names(classes)
         checked = self._checked(shape)
         self.unchecked = checked.unchecked
-        self._habits = Habits(recording.plain, recording.sets_grad_mode, checked.beside, checked.cleared)
+        self._habits = Habits(
+            recording.plain, recording.sets_grad_mode, checked.beside, checked.cleared, checked.restored
+        )
         self.reshape = reshape
         self._other_sizes: dict[tuple[int, int], dict[str, Found]] = {}
         for layer in reshape if isinstance(reshape, Mapping) else ():

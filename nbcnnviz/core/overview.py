@@ -32,7 +32,7 @@ def outline_of(module: nn.Module, recording: Recording) -> dict[str, Layer]:
     for name, activation in recording.activations.items():
         called = modules[name.partition(":")[0]]
         own = tuple(f"{name.partition(':')[0]}.{n}" for n, _ in called.named_parameters(recurse=False))
-        outline[name] = Layer(name, type(called).__name__, tuple(activation.output.shape[1:]), own)
+        outline[name] = Layer(name, type(called).__name__, tuple(activation.shape[1:]), own)
     return outline
 
 

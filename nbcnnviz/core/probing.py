@@ -125,7 +125,7 @@ def _ends_in_a_convolution_of_all(recording: Recording, module: nn.Module) -> bo
     modules = dict(module.named_modules())
     for name, activation in recording.activations.items():
         layer = modules[name.partition(":")[0]]
-        if isinstance(layer, nn.Conv2d) and activation.output.shape[2:].numel() == 1:
+        if isinstance(layer, nn.Conv2d) and activation.shape[2:].numel() == 1:
             return max(layer.kernel_size) > 1 and set(layer.padding) in ({0}, set("valid"))
     return isinstance(module, nn.Conv2d)
 

@@ -14,27 +14,78 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from nbcnnviz.core.errors import NetworkError
 from nbcnnviz.core.guard import Guard, storage
+from nbcnnviz.core.recomputing import Restored, restored
 from nbcnnviz.core.replica import Replica
 
 Watch = Callable[[str, nn.Module, Any, Tensor], None]
+Prepare = Callable[[dict[str, nn.Module], ExitStack], None]
 
 
-@dataclass(eq=False)
 class Activation:
     """What a module returned at one call.
 
-    Attributes
+    Parameters
     ----------
     output
-        The tensor, part of the autograd graph. If the pass went on to overwrite it, a copy made just before.
+        The tensor, as it is now.
     edge
+        See below.
+    again
+        What gives the output as it was, if the pass goes on to overwrite it.
+
+    Attributes
+    ----------
+    edge : GradientEdge or None
         Where the gradient with respect to it arrives, whatever overwrote the tensor since. None if nothing that
         requires a gradient led to it.
     """
 
-    output: Tensor
-    edge: GradientEdge | None
-    version: int
+    __slots__ = ("_again", "_output", "_version", "edge")
+
+    def __init__(self, output: Tensor, edge: GradientEdge | None, again: Restored | None = None) -> None:
+        self._output, self._again, self._version = output, again, _version(output)
+        self.edge = edge
+
+    @property
+    def output(self) -> Tensor:
+        """The tensor, part of the autograd graph. If the pass went on to overwrite it, one that equals it.
+
+        Raises
+        ------
+        StaleTraceError
+            If it was overwritten, and what it is computed from as well.
+        """
+        again = self._again
+        if again is not None and self.overwritten:
+            self._put(again())
+        return self._output
+
+    @property
+    def shape(self) -> torch.Size:
+        """Its shape, which nothing changes."""
+        return self._output.shape
+
+    @property
+    def overwritten(self) -> bool:
+        """Whether the tensor holds something else now."""
+        return self._version != _version(self._output)
+
+    @property
+    def lost(self) -> bool:
+        """Whether it was overwritten and is not to be had again."""
+        return self.overwritten and (self._again is None or getattr(self._again, "lost", False))
+
+    def is_of(self, output: Tensor) -> bool:
+        """Whether this is the record of ``output`` as it is now."""
+        return self._output is output and not self.overwritten
+
+    def save(self) -> None:
+        """Copy it, since it is about to be overwritten."""
+        if not self.overwritten:
+            self._put(self._output.clone())
+
+    def _put(self, output: Tensor) -> None:
+        self._output, self._version, self._again = output, _version(output), None
 
 
 @dataclass(frozen=True)
@@ -43,7 +94,8 @@ class Recording:
 
     The output is None where the pass stopped before it. ``plain`` says that the pass did nothing that the guard had to
     undo or to do otherwise, ``sets_grad_mode`` that it turned gradients on or off itself, ``reads_again`` that it read
-    what it had overwritten, if that was watched.
+    what it had overwritten, if that was watched. ``overwritten`` names the layers whose outputs were overwritten, ``lost`` those of them that are
+    not to be had again. ``guarded`` says whether there was a guard.
     """
 
     input: Tensor
@@ -53,6 +105,9 @@ class Recording:
     plain: bool
     sets_grad_mode: bool = False
     reads_again: bool = False
+    overwritten: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
+    guarded: bool = True
 
 
 @dataclass(frozen=True)
@@ -70,15 +125,20 @@ class Habits:
         Whether what a rectifier or an operator overwrites may be left as it was; see `nbcnnviz.core.guard.Guard`.
     cleared
         See `nbcnnviz.core.replica.Replica`.
+    restored
+        The layers whose outputs the module overwrites, and which are had again without a guard
+        (`nbcnnviz.core.recomputing`): for a module that is plain too, it is left out. None where it is needed.
     """
 
     plain: bool = False
     sets_grad_mode: bool = False
     beside: bool = False
     cleared: frozenset[tuple[str, str]] = frozenset()
+    restored: frozenset[str] | None = None
 
 
 _UNKNOWN = Habits()
+_KEY = -1  # of the hooks here, which are many: torch's handles count from zero
 
 
 class Recorder:
@@ -137,25 +197,43 @@ class Recorder:
         # Of the layer where the graph begins the network gets a copy; nothing can write over what is kept of it.
         # So it is of the layer where the pass ends.
         one_call = (from_layers or stop) and len(self._layers) == 1 and not any(":" in name for name in self._layers)
-        self._guarded = not habits.plain or not (one_call or names == set())
+        self._guarded = not habits.plain or not (one_call or names == set() or habits.restored is not None)
+        self._restored = habits.restored or frozenset()
 
     def __call__(
         self,
         x: Tensor,
         differentiable: bool = True,
-        prepare: Callable[[dict[str, nn.Module], ExitStack], None] | None = None,
+        prepare: Prepare | None = None,
     ) -> Recording:
         """The forward pass of ``x`` (N, C, H, W), with the autograd graph if it is to be ``differentiable``.
 
         ``prepare(modules, hooks)`` may hook modules of the replica, before the hooks that keep what they return; what it
         enters in ``hooks`` takes its hooks away again.
         """
+        # What watches the torch functions of a pass is to see where each value comes from.
+        if not self._guarded and not torch._C._len_torch_function_stack():
+            recording = self.run(x, differentiable, prepare, guarded=False)
+            if not recording.lost:
+                return recording
+        recording = self.run(x, differentiable, prepare, guarded=True)
+        if recording.lost:
+            raise NetworkError(
+                f"The output of layer {min(recording.lost)!r} was overwritten by an operation that torch functions do "
+                "not show (a compiled kernel that works in place?): run the network without it."
+            )
+        return recording
+
+    def run(self, x: Tensor, differentiable: bool, prepare: Prepare | None = None, *, guarded: bool) -> Recording:
+        """As a call, with a guard or without; what it lost is in the recording."""
         pass_ = _Pass(self._layers, self._stop, self._from_layers and differentiable, self._always_on)
         pass_.watch, pass_.names = self._watch, self._names
         guard = None
-        if self._guarded:
+        if guarded:
             beside = pass_.keeps if self._beside or self._watched else None
             guard = Guard(pass_.before_write, self._replica.own(), beside, self._watched)
+        else:
+            pass_.restored = self._restored
         grad_mode = differentiable and (not self._from_layers or self._always_on)
         differentiable = differentiable and not self._from_layers
         # Inference mode would give tensors that autograd refuses, grad mode off a pass without a graph.
@@ -163,8 +241,9 @@ class Recorder:
             self._replica.renew()
             if prepare is not None:
                 prepare(dict(self._replica.module.named_modules()), hooks)
+            hooks.callback(self._take_away)
             for name, module in self._kept:
-                hooks.callback(module.register_forward_hook(pass_.hook(name)).remove)
+                module._forward_hooks[_KEY] = pass_.hook(name)
             leaf = x.detach().clone().requires_grad_(differentiable)
             output = None
             with suppress(Enough), guard or nullcontext():
@@ -179,7 +258,14 @@ class Recorder:
             plain=guard is None or guard.idle,
             sets_grad_mode=guard is not None and guard.sets_grad_mode,
             reads_again=guard is not None and guard.reads_again,
+            overwritten=pass_.named_where(lambda activation: activation.overwritten),
+            lost=pass_.named_where(lambda activation: activation.lost),
+            guarded=guarded,
         )
+
+    def _take_away(self) -> None:
+        for _, module in self._kept:
+            module._forward_hooks.pop(_KEY, None)
 
 
 def _version(tensor: Tensor) -> int:
@@ -209,6 +295,7 @@ class _Pass:
         # Whether gradients are off where the module turned them off, and not for want of a beginning.
         self._grad_mode_is_set = grad_mode_is_set
         self._called_by_number = {called.partition(":")[0] for called in layers if ":" in called}
+        self.restored: Collection[str] = ()  # the layers whose outputs are overwritten
 
     def hook(self, name: str) -> Any:
         def keep(module: nn.Module, args: Any, output: Any) -> Tensor | None:
@@ -224,7 +311,7 @@ class _Pass:
                         output = output.detach().requires_grad_()
                         root = output.clone()  # a leaf must not be written over
                     if kept:
-                        self._calls.append((name, self._activation(output)))
+                        self._calls.append((name, self._activation(output, name, module, args)))
                     if self.watch is not None:
                         with torch.no_grad():
                             self.watch(name, module, args, output if root is None else root)
@@ -237,38 +324,34 @@ class _Pass:
 
         return keep
 
-    def _activation(self, output: Tensor) -> Activation:
+    def _activation(self, output: Tensor, name: str, module: nn.Module, args: Any) -> Activation:
         """The record of ``output``: the one it has, if an inner module returned the same tensor."""
         beside = self._by_storage.setdefault(storage(output), [])
-        version = _version(output)
         for activation in beside:
-            if activation.output is output and activation.version == version:
+            if activation.is_of(output):
                 return activation
         # A view of a parameter made while gradients are off says that it requires one, and has no place in the graph.
         linked = output.requires_grad and (output.grad_fn is not None or not output._is_view())
-        beside.append(Activation(output, get_gradient_edge(output) if linked else None, version))
+        edge = get_gradient_edge(output) if linked else None
+        again = restored(module, args, output) if name in self.restored else None
+        beside.append(Activation(output, edge, again))
         return beside[-1]
 
     def keeps(self, tensor: Tensor) -> bool:
         """Whether an output that was kept shares memory with ``tensor``, as it is now."""
-        beside = self._by_storage.get(storage(tensor), ())
-        return any(activation.version == _version(activation.output) for activation in beside)
+        return any(not activation.overwritten for activation in self._by_storage.get(storage(tensor), ()))
 
     def before_write(self, tensor: Tensor) -> None:
         """Copy every output kept so far that shares memory with ``tensor``."""
         for activation in self._by_storage.pop(storage(tensor), ()):
-            if activation.version == _version(activation.output):
-                activation.output = activation.output.clone()
-                activation.version = _version(activation.output)
+            activation.save()
+
+    def named_where(self, holds: Callable[[Activation], bool]) -> frozenset[str]:
+        """The layers of whose records something holds."""
+        return frozenset(name for name, activation in self._calls if holds(activation))
 
     def named(self) -> dict[str, Activation]:
         """The records by layer name, in order of return; a module called many times has ``:call`` behind its name."""
-        for name, activation in self._calls:
-            if activation.version != _version(activation.output):
-                raise NetworkError(
-                    f"The output of layer {name!r} was overwritten by an operation that torch functions do not show "
-                    "(a compiled kernel that works in place?): run the network without it."
-                )
         total = Counter(name for name, _ in self._calls)
         seen: Counter[str] = Counter()
         named = {}

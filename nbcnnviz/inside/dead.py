@@ -100,7 +100,7 @@ def rectified(trace: Trace) -> list[str]:
     names: dict[Edge, str] = {}
     for name in trace.layers:
         activation = trace._activation(name)
-        if activation.edge is not None and activation.output.ndim in (2, 4):
+        if activation.edge is not None and len(activation.shape) in (2, 4):
             names.setdefault((activation.edge.node, activation.edge.output_nr), name)
     if not names:
         return []

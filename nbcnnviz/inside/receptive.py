@@ -125,7 +125,7 @@ def receptive_fields(trace: Trace, layer: str) -> ReceptiveFields:
         If no such layer was kept.
     """
     activation = trace._activation(layer)
-    shape = tuple(activation.output.shape)
+    shape = tuple(activation.shape)
     layout = trace.network.layout(layer, trace.size) if len(shape) > 2 else None
     if layout is None and len(shape) == 4:  # the graph tells what each unit sees, whatever the numbers of a picture do
         layout = Layout("first")
