@@ -1,6 +1,7 @@
 // The boxes that a detection network found, over its picture. The mouse chooses one by the place that is clicked, see
 // pointer.ts: what lies under them zooms and pans. The keyboard chooses them here.
 import { h } from "./dom";
+import { frameBox } from "./marking";
 import { follow, type Maps, type Model } from "./model";
 import type { Zoom } from "./zoom";
 
@@ -69,6 +70,26 @@ export class Boxes {
     }
   }
 
+  /** Draw them over the picture as it is zoomed, to be saved, `fine` pixels for one of the page; the chosen one last. */
+  draw(context: CanvasRenderingContext2D, fine: number): void {
+    const [height, width] = this.model.get("size");
+    const { width: across, height: down } = context.canvas;
+    const chosen = this.model.get("box");
+    const boxes = this.model.get("boxes");
+    const order = [...boxes.keys()].filter((at) => at !== chosen);
+    if (chosen in boxes) order.push(chosen);
+    for (const at of order) {
+      const [left, top, right, bottom] = boxes[at];
+      const [x, y] = this.zoom.over(left / width, top / height);
+      const [u, v] = this.zoom.over(right / width, bottom / height);
+      const box: [number, number, number, number] = [x * across, y * down, u * across, v * down];
+      if (at === chosen) frameBox(context, box, fine);
+      else frameBox(context, box, fine / 2, "#fff");
+      if (at === chosen || boxes.length < MANY)
+        label(context, this.model.get("box_names")[at] ?? "", box, fine);
+    }
+  }
+
   /** What the smallest box around a pixel is called; "" where there is none. */
   name(x: number, y: number): string {
     let [smallest, name] = [Number.POSITIVE_INFINITY, ""];
@@ -79,4 +100,22 @@ export class Boxes {
     }
     return name;
   }
+}
+
+/** Of so many boxes only the one looked at has its name on it, as maps.css has it. */
+const MANY = 9;
+
+/** Write a name into the upper left corner of a box, white on black. */
+function label(
+  context: CanvasRenderingContext2D,
+  name: string,
+  [left, top]: [number, number, number, number],
+  fine: number,
+): void {
+  context.font = `${10 * fine}px system-ui, sans-serif`;
+  context.textBaseline = "middle";
+  context.fillStyle = "rgb(0 0 0 / 75%)";
+  context.fillRect(left, top, context.measureText(name).width + 6 * fine, 13 * fine);
+  context.fillStyle = "#fff";
+  context.fillText(name, left + 3 * fine, top + 6.5 * fine);
 }

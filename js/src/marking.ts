@@ -72,12 +72,12 @@ export function marked(picture: HTMLCanvasElement, model: Pick<Model<Marking>, "
   return [{ title: model.get("caption"), canvas, width: SAVED / 2, height: (SAVED * height) / width / 2 }];
 }
 
-/** Draw a box as it is shown on the page: amber within black. */
-export function frameBox(context: CanvasRenderingContext2D, box: Box, fine: number): void {
+/** Draw a box as it is shown on the page: a colour within black. */
+export function frameBox(context: CanvasRenderingContext2D, box: Box, fine: number, ink = "#ffb000"): void {
   const [left, top, right, bottom] = box;
   for (const [colour, wide] of [
     ["#000", 4],
-    ["#ffb000", 2],
+    [ink, 2],
   ] as const) {
     context.strokeStyle = colour;
     context.lineWidth = wide * fine;

@@ -250,7 +250,7 @@ export class Views {
     if (!width || !height) return [];
     const size = 336;
     const visible = this.slots.filter(({ element }) => !element.hidden);
-    return visible.map(({ title, host, marks }) => {
+    return visible.map(({ view, title, host, marks }) => {
       const canvas = h("canvas", {
         width: `${size * 2}`,
         height: `${Math.round((size * 2 * height) / width)}`,
@@ -260,6 +260,7 @@ export class Views {
       for (const layer of [host, marks]) {
         if (layer) context?.drawImage(layer.canvas, -this.zoom.x * across, -this.zoom.y * down, across, down);
       }
+      if (context && view.kind === "picture") this.boxes.draw(context, 2);
       return {
         title: title.textContent ?? "",
         canvas,

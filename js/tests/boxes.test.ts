@@ -55,6 +55,32 @@ describe("boxes", () => {
     ]);
   });
 
+  it("are drawn to be saved as they are shown: zoomed, with their names, the chosen one last and in amber", () => {
+    const zoom = new Zoom(() => {});
+    const { m, boxes } = shown(zoom);
+    m.set("box", 0);
+    zoom.by(2, 0, 0);
+    const drawn: unknown[] = [];
+    const context = {
+      canvas: { width: 400, height: 200 },
+      measureText: () => ({ width: 50 }),
+      strokeRect: (...box: number[]) => drawn.push([context.strokeStyle, context.lineWidth, ...box]),
+      fillRect: () => {},
+      fillText: (name: string, x: number, y: number) => drawn.push([name, x, y]),
+      strokeStyle: "",
+      lineWidth: 0,
+    };
+    boxes.draw(context as never, 2);
+    expect(drawn).toEqual([
+      ["#000", 4, 80, 40, 160, 160],
+      ["#fff", 2, 80, 40, 160, 160],
+      ["cat 80 %", 86, 53],
+      ["#000", 8, 0, 0, 800, 400],
+      ["#ffb000", 4, 0, 0, 800, 400],
+      ["room 99 %", 6, 13],
+    ]);
+  });
+
   it("are gone where there are none, and listen no more once they are gone", () => {
     const gone = new AbortController();
     const { m, boxes, buttons } = shown(new Zoom(() => {}), gone.signal);

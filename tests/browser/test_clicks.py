@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from .lab import ROOT
 from .test_access import AXE, EXPLORER
@@ -115,6 +116,23 @@ def test_a_click_within_a_box_explains_it(sheet, artifacts) -> None:
     left = (drawn["x"] - canvas["x"]) / canvas["width"] * 128
     bottom = (drawn["y"] + drawn["height"] - canvas["y"]) / canvas["height"] * 96
     assert (left, bottom) == (pytest.approx(corners[0], abs=0.5), pytest.approx(corners[3], abs=0.5))
+
+
+def test_the_boxes_are_in_the_picture_that_is_saved(sheet, tmp_path) -> None:
+    set_(sheet, network="detector", method="'saliency'", target="nv.BoxScore(2)")
+    boxes = sheet.kernel("ex.frame.boxes")
+    sheet.page.locator(".nbv-views").first.focus()
+    with sheet.page.expect_download() as download:
+        sheet.page.keyboard.press("p")
+    download.value.save_as(tmp_path / "saved.png")
+    saved = np.asarray(Image.open(tmp_path / "saved.png").convert("RGB"), np.int16)
+    # The picture is the first, 336 wide at twice the resolution, below caption and title.
+    picture = saved[2 * 60 : 2 * 60 + 504, 2 * 16 : 2 * 16 + 672]
+    for at, colour in ((0, (255, 255, 255)), (1, (255, 255, 255)), (2, (255, 176, 0))):
+        left, top, right, bottom = (round(5.25 * edge) for edge in boxes[at])
+        x, y = min(right, 671), (top + 2 * bottom) // 3  # below the name
+        assert np.abs(picture[y, x - 2 : x + 2] - colour).max(1).min() <= 10, at
+        assert (picture[y, max(left, 2) - 2 : left + 2] != picture[y, left + 8]).any()
 
 
 def test_a_box_is_chosen_by_keys(sheet) -> None:
