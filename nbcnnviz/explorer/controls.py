@@ -62,7 +62,7 @@ class Controls(View):
             widget.add_class(f"nbv-at-{name}")
         self.follow()
         self.network.observe(self._network_chosen, "value")
-        self.method.observe(self._method_chosen, "value")
+        self.method.observe(lambda change: self._set("method", change.new), "value")
 
     # From the selection to the controls.
 
@@ -128,8 +128,8 @@ class Controls(View):
         if not self._updating:
             self._attempt(act)
 
-    def _method_chosen(self, change: t.Bunch) -> None:
-        self._change(lambda: setattr(self._selection, "method", change.new))
+    def _set(self, name: str, value: Any) -> None:
+        self._change(lambda: setattr(self._selection, name, value))
 
     def _network_chosen(self, change: t.Bunch) -> None:
         if self._updating:
@@ -142,7 +142,7 @@ class Controls(View):
         if own is None or own is self._selection.network:
             self._change(lambda: self._session.load(change.new))
         else:
-            self._change(lambda: setattr(self._selection, "network", own))
+            self._set("network", own)
 
     def _option_chosen(self, name: str, value: Any) -> None:
         def set_option() -> None:

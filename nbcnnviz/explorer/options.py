@@ -192,10 +192,7 @@ _KINDS: dict[str, Callable[[Option, dict[str, Any]], w.Widget]] = {
     "numbers": _field,
     "baseline": lambda option, shared: w.Dropdown(options=_PICTURES["baseline"], **shared),
     "picture": lambda option, shared: w.Dropdown(
-        options=[
-            *([("automatic", None)] if option.default is None else []),
-            *_PICTURES["picture"],
-        ],
+        options=[*([("automatic", None)] if option.default is None else []), *_PICTURES["picture"]],
         value=option.default,
         **shared,
     ),

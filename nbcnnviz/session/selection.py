@@ -125,7 +125,10 @@ class Selection(t.HasTraits):
                 raise error
 
     def _publish(self, name: str) -> None:
-        self._snapshot = self._taken()
+        self._snapshot = Snapshot(
+            self.network, self.image, self.picture, self.source, self.crop, self.explains(), self.target,
+            self.layer, self.filter, self.unit, self.method, dict(self.options),
+        )  # fmt: skip
         for act in self._first:
             act(name)
 
@@ -166,12 +169,6 @@ class Selection(t.HasTraits):
     def held(self) -> bool:
         """Whether this thread is within a change, as an observer is: other threads' changes wait for it."""
         return self._holder == threading.get_ident()
-
-    def _taken(self) -> Snapshot:
-        return Snapshot(
-            self.network, self.image, self.picture, self.source, self.crop, self.explains(), self.target,
-            self.layer, self.filter, self.unit, self.method, dict(self.options),
-        )  # fmt: skip
 
     def explains(self) -> Target | int | str | None:
         """The target in force: the unit or filter if one is chosen, else the class."""

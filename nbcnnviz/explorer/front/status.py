@@ -62,12 +62,11 @@ class StatusLine(Front):
         with self.hold_sync():
             self.error, self.stale = error, error != "" or (busy and task.slow and task.made == 0)
             if not busy:
-                self.status = {"stopped": "Stopped", "failed": ""}.get(task.state, task.status)
-                self.step, self.steps, self.running, self.paused = 1, 1, False, False
-            elif task.slow or task.status or task.total > 1:  # else it may be over before anyone could read it
-                self.status, self.step, self.steps = progress(task), task.completed, task.total
-                self.running, self.paused = True, task.state == "paused"
-            self.pausable = busy and task.total > 1
+                self.finish({"stopped": "Stopped", "failed": ""}.get(task.state, task.status))
+            elif task.slow or task.status or task.total > 1:
+                self.tell(progress(task), task.completed, task.total, task.total > 1, task.state == "paused")
+            else:  # it may be over before anyone could read it
+                self.pausable = False
 
     def tell(self, status: str, step: int = 0, steps: int = 0, pausable: bool = False, paused: bool = False) -> None:
         """Say that something runs, or is paused; ``steps`` 0 where its end is not known."""

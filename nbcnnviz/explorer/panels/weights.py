@@ -11,7 +11,7 @@ from nbcnnviz.core.errors import MethodNotApplicableError
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.targets import one_class
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.explorer.front import TileFrame
+from nbcnnviz.explorer.front import TileFrame, parts_of
 from nbcnnviz.explorer.panels.panel import Panel
 from nbcnnviz.explorer.widgets.charts import ColumnChart
 from nbcnnviz.explorer.widgets.layout import (
@@ -194,9 +194,8 @@ class WeightsPanel(Panel):
         before = self._offers.children
         self._offers.children = [self._way_to(layer) for layer in layers]
         reveal(self._offers, bool(layers))
-        for old in before:
-            for part in (old, old.layout, old.style):
-                part.close()
+        for part in parts_of(*before):
+            part.close()
 
     def _way_to(self, layer: str) -> w.Button:
         tooltip = f"Show the weights of {layer}"
@@ -236,18 +235,14 @@ class WeightsPanel(Panel):
             parts = [self._overview, *paged, self._bars, self._close_up, *paged_inputs, self._more_bars]
             show_only(self._parts, parts)
             self._draw_matrix(frame)
-            self._draw_rows(frame)
         else:
             show_only(self._parts, [self._overview, *paged, self._close_up, *paged_inputs, self._detail])
-            self._draw_filters(frame)
             self._draw_kernels(frame)
 
-    def _draw_filters(self, frame: WeightsFrame) -> None:
+    def _draw_kernels(self, frame: WeightsFrame) -> None:
         for tiles, view in zip((self._tiles, self._slopes), views.filter_views(frame), strict=True):
             side = 56 if frame.weights.kind == "rgb" else 64
             _fill(tiles, view, side if view is None else max(side, min(112, view.maps.shape[2])), frame.filter)
-
-    def _draw_kernels(self, frame: WeightsFrame) -> None:
         each = len(frame.inputs)
         side = 96 if each <= 4 else 56 if each <= 64 else 40
         for tiles, view in zip((self._kernels, self._kernel_slopes), views.kernel_views(frame), strict=True):
@@ -256,15 +251,13 @@ class WeightsPanel(Panel):
     def _draw_matrix(self, frame: WeightsFrame) -> None:
         for tiles, view in zip((self._tiles, self._slopes), views.matrix_views(frame), strict=True):
             _fill(tiles, view, MATRIX[1], -1)
+        self._draw_plots(self._bars, views.norm_plots(frame), self._bar_chosen)
+        self._draw_plots(self._more_bars, views.row_plots(frame), None)
 
     def _draw_scales(self, frame: WeightsFrame) -> None:
         plots = views.scale_plots(frame)
         self._draw_plots(self._bars, plots[:2], self._bar_chosen)
         self._draw_plots(self._more_bars, plots[2:], self._bar_chosen)
-
-    def _draw_rows(self, frame: WeightsFrame) -> None:
-        self._draw_plots(self._bars, views.norm_plots(frame), self._bar_chosen)
-        self._draw_plots(self._more_bars, views.row_plots(frame), None)
 
     def _draw_plots(self, box: w.GridBox, plots: Sequence[Plot], choose: Callable[[int], None] | None) -> None:
         """Draw plots in the charts of a box; one set can be clicked, another cannot."""

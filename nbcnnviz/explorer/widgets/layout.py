@@ -49,12 +49,7 @@ def toggles(options: Mapping[str, str], width: str = "auto") -> w.ToggleButtons:
 def menu(description: str, tooltip: str, options: Sequence[Any], value: Any, basis: int = 200) -> w.Dropdown:
     """A dropdown that takes the room there is."""
     return w.Dropdown(
-        options=options,
-        value=value,
-        description=description,
-        tooltip=tooltip,
-        style=_INITIAL,
-        layout=growing(basis),
+        options=options, value=value, description=description, tooltip=tooltip, style=_INITIAL, layout=growing(basis)
     )
 
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from nbcnnviz.core.errors import ExportError, MethodNotApplicableError, NbcnnvizError
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.explorer.panels.panel import Act, Panel
+from nbcnnviz.explorer.panels.panel import Panel
 from nbcnnviz.explorer.panels.synthesize.cost import Cost
 from nbcnnviz.explorer.panels.synthesize.layout import Layout
 from nbcnnviz.explorer.panels.synthesize.run import Run, RunFrame
 from nbcnnviz.explorer.panels.synthesize.screen import Screen
 from nbcnnviz.explorer.panels.synthesize.setup import Setup, subject_of
 from nbcnnviz.explorer.widgets.layout import Updating
-from nbcnnviz.session import Selection, Snapshot, Task, Tasks
+from nbcnnviz.session import Snapshot, Task, Tasks
 from nbcnnviz.session.code import network_code, picture_code
 from nbcnnviz.session.messages import sentence
 from nbcnnviz.synthesis import Fooled
@@ -54,8 +54,8 @@ class SynthesizePanel(Panel):
     own_stop = True
     formats = ("png", "npz", "py")  # what takes no time to write; films are written as a task
 
-    def __init__(self, selection: Selection, attempt: Callable[[Act], None], ask: Act) -> None:
-        super().__init__(selection, attempt, ask)
+    def __init__(self, *links: Any) -> None:
+        super().__init__(*links)
         self.run: Run | None = None
         self._tasks = Tasks()
         self._writing: Task | None = None

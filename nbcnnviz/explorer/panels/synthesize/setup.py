@@ -69,7 +69,7 @@ class Setup:
         self.main = OptionControls(self._set)
         self.fixed, self.live = OptionControls(self._set, _LABEL_WIDTH), OptionControls(self._set, _LABEL_WIDTH)
         self._show_options(None, False)
-        self.recipe.observe(lambda _: self._another_recipe(), "value")
+        self.recipe.observe(self._another_recipe, "value")
         self.several.observe(lambda _: changed(), "value")
         for kind, button in self.kinds.items():
             button.observe(self._chooser(kind), "value")
@@ -195,7 +195,7 @@ class Setup:
 
         return choose
 
-    def _another_recipe(self) -> None:
+    def _another_recipe(self, _: Any) -> None:
         """Show what the recipe takes, with its own numbers; and ask for what suits it."""
         self.values, self.kind = {}, None
         self._changed()
