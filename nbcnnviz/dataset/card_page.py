@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +13,7 @@ from torch import Tensor
 from nbcnnviz.dataset.seeing import SeenPatch, signed_pixels
 from nbcnnviz.inside import Links
 from nbcnnviz.render import Scale, coloured
+from nbcnnviz.render.encoding import data_url
 
 if TYPE_CHECKING:
     from nbcnnviz.dataset.card import UnitCard
@@ -167,7 +166,5 @@ def _table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
 
 def image(pixels: np.ndarray | Tensor, alt: str, width: int, style: str = "") -> str:
     """Pixels (h, w, 3) uint8 as an ``img`` with its file in it."""
-    file = io.BytesIO()
-    Image.fromarray(np.asarray(pixels)).save(file, "PNG")
-    data = base64.b64encode(file.getvalue()).decode()
-    return f'<img class="{style}" width="{width}" alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+    source = data_url(Image.fromarray(np.asarray(pixels)))
+    return f'<img class="{style}" width="{width}" alt="{escape(alt)}" src="{source}">'

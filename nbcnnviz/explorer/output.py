@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 
 from nbcnnviz.explorer.panels import Panel
+from nbcnnviz.render.encoding import data_url
 from nbcnnviz.session import Snapshot
 
 
@@ -18,14 +17,12 @@ def picture_output(panel: Panel, snapshot: Snapshot, name: str) -> dict[str, str
     preview = panel.preview()
     if preview is None:
         return None
-    file = io.BytesIO()
-    preview.save(file, "PNG")
-    encoded = base64.b64encode(file.getvalue()).decode()
+    source = data_url(preview)
     what = getattr(panel.widget, "caption", "") or panel.title
     text = html.escape(f"{what}, {snapshot.network.name}, {snapshot.source or 'a picture'}")
     page = (
         f'<figure class="nbv-snapshot nbv-snapshot-{name}" style="margin: 0">'
-        f'<img src="data:image/png;base64,{encoded}" alt="{text}" style="max-width: 100%">'
+        f'<img src="{source}" alt="{text}" style="max-width: 100%">'
         f"<figcaption>{text}. Run the cell to explore it.</figcaption></figure>"
     )
-    return {"text/html": page, "image/png": encoded, "text/plain": text}
+    return {"text/html": page, "image/png": source.partition(",")[2], "text/plain": text}

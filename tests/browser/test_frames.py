@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from nbcnnviz.explorer.front import MapFrame, PictureFrame, TileFrame
-from nbcnnviz.explorer.front.base import encoded
 from nbcnnviz.render import Scale, coloured, lookup_table
+from nbcnnviz.render.encoding import encoded
 from nbcnnviz.render.tiles import Tile
 
 from .lab import ROOT, nothing_happens_for, pause_of_a_hand, until

@@ -13,10 +13,10 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 import nbcnnviz as nv
-from nbcnnviz.explorer.front.base import photograph
 from nbcnnviz.explorer.panels import ExplainPanel
 from nbcnnviz.explorer.panels.explain import Pinned
 from nbcnnviz.render import Scale, flat, overlay, to_bytes
+from nbcnnviz.render.encoding import photograph
 
 PICTURE = Image.new("RGB", (24, 20))
 

@@ -25,12 +25,12 @@ import nbcnnviz as nv
 from nbcnnviz import synthesis as s
 from nbcnnviz.core.errors import ExportError
 from nbcnnviz.explorer.front import parts_of
-from nbcnnviz.explorer.front.base import encoded
 from nbcnnviz.explorer.options import class_labels
 from nbcnnviz.explorer.panels.synthesize import SynthesizePanel
 from nbcnnviz.explorer.panels.synthesize.curves import Curves
 from nbcnnviz.explorer.panels.synthesize.screen import STAYING
 from nbcnnviz.explorer.panels.synthesize.setup import subject_of
+from nbcnnviz.render.encoding import encoded
 from nbcnnviz.session import Selection, Session
 from nbcnnviz.session.pace import SLACK, Pace
 from nbcnnviz.synthesis.controls import CONTROLS

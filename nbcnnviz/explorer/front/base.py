@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets as t
-from PIL import Image
 
 from nbcnnviz.render import COLOURS, SEQUENTIAL, default_for, lookup_table
 
@@ -84,24 +82,3 @@ class Coloured(t.HasTraits):
         self._by_sign = {**self._by_sign, self._signed: self.colours}
         self._signed = signed
         return self._by_sign.get(signed, default_for(signed))
-
-
-def encoded(picture: Image.Image, quality: int = 92) -> bytes:
-    """A picture as it travels when there is no time to lose: it may lose a little, which a map never does."""
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=quality)
-    return file.getvalue()
-
-
-def photograph(picture: Image.Image) -> bytes:
-    """A picture as it travels when there is more time: no worse, and half as large, for some milliseconds."""
-    file = io.BytesIO()
-    picture.convert("RGB").save(file, "WEBP", quality=81)
-    return file.getvalue()
-
-
-def lossless(picture: Image.Image) -> bytes:
-    """A picture as it travels when each of its pixels is a value: quickly made, and not a bit is lost."""
-    file = io.BytesIO()
-    picture.save(file, "PNG", compress_level=1)
-    return file.getvalue()

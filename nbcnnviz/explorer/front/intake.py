@@ -7,7 +7,8 @@ from PIL import Image
 
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.samples import samples
-from nbcnnviz.explorer.front.base import Front, encoded
+from nbcnnviz.explorer.front.base import Front
+from nbcnnviz.render.encoding import encoded
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 _SAMPLE, _ORIGINAL = (56, 40), (320, 200)

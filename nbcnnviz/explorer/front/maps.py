@@ -11,9 +11,10 @@ from ipywidgets import widget_serialization
 from PIL import Image
 from torch import Tensor
 
-from nbcnnviz.explorer.front.base import Coloured, Front, lossless, photograph
+from nbcnnviz.explorer.front.base import Coloured, Front
 from nbcnnviz.explorer.front.canvas import CanvasHost, Draw, Drawn
 from nbcnnviz.render import Scale, to_bytes
+from nbcnnviz.render.encoding import lossless, photograph
 
 VIEWS = (
     {"kind": "picture", "title": "Picture, as the network sees it"},

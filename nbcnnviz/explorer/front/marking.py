@@ -9,8 +9,9 @@ from typing import Any
 import traitlets as t
 from PIL import Image
 
-from nbcnnviz.explorer.front.base import Front, photograph
+from nbcnnviz.explorer.front.base import Front
 from nbcnnviz.explorer.front.canvas import Drawn
+from nbcnnviz.render.encoding import photograph
 
 Box = tuple[int, int, int, int]
 

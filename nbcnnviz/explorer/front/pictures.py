@@ -8,8 +8,9 @@ from typing import Any
 import traitlets as t
 from PIL import Image
 
-from nbcnnviz.explorer.front.base import Front, encoded
+from nbcnnviz.explorer.front.base import Front
 from nbcnnviz.explorer.front.canvas import CanvasHost, Drawn
+from nbcnnviz.render.encoding import encoded
 
 
 class PictureFrame(Drawn, Front):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -14,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from nbcnnviz.core.errors import ExportError
+from nbcnnviz.render.encoding import data_url
 
 PICTURES = ("png", "jpg", "jpeg", "webp", "svg")
 FORMATS = ("png", "svg", "npz", "html")
@@ -74,18 +73,12 @@ def write(
         raise ExportError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
-def _data_url(picture: Image.Image) -> str:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
 def _svg(picture: Image.Image, caption: str) -> str:
     width, height = picture.size
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height + 24}" '
         f'viewBox="0 0 {width} {height + 24}"><title>{html.escape(caption)}</title>'
-        f'<image width="{width}" height="{height}" href="{_data_url(picture)}"/>'
+        f'<image width="{width}" height="{height}" href="{data_url(picture)}"/>'
         f'<text x="0" y="{height + 17}" font-family="sans-serif" font-size="12">{html.escape(caption)}</text></svg>\n'
     )
 
@@ -95,6 +88,6 @@ def _page(picture: Image.Image, caption: str, code: str) -> str:
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{html.escape(caption)}</title>\n'
         f'<body style="font-family: sans-serif; margin: 2em"><figure style="margin: 0">'
-        f'<img width="{width}" alt="{html.escape(caption)}" src="{_data_url(picture)}">'
+        f'<img width="{width}" alt="{html.escape(caption)}" src="{data_url(picture)}">'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>\n<pre>{html.escape(code)}</pre></body></html>\n"
     )
