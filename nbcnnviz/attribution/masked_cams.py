@@ -51,33 +51,42 @@ def score_cam(
     """relu(sum_k w_k A_k), w the softmax over k of the score of the picture masked by A_k, scaled up, from 0 to 1.
 
     Wang et al. 2020, equations 3 to 5. With fewer ``channels`` it is their quick form: those whose maps vary most. A
-    frame has the channels tried so far.
+    frame has the channels tried so far. A channel that is the same everywhere masks everything: those share one pass.
     """
     maps, x = trace.maps(layer), trace.input.detach()
     n, count = maps.shape[:2]
-    order = maps.flatten(2).var(2, unbiased=False).argsort(dim=1, descending=True, stable=True)
+    variance = maps.flatten(2).var(2, unbiased=False)
+    flat = maps.amax((2, 3)) == maps.amin((2, 3))
+    order = variance.masked_fill(flat, -1).argsort(dim=1, descending=True, stable=True)
     tried = min(count, channels or count)
+    passes = min(tried, max(1, count - int(flat.sum(1).min())))
     asked = [None if _alone(target) else target.of_picture(i) for i in range(1 if _alone(target) else n)]
-    score = [trace.network.scorer(part) for part in asked]
+    score = [trace.network.scorer(part, pictures=passes * (n // len(asked))) for part in asked]
     scores = torch.full((n, count), -torch.inf, dtype=torch.float64)
+
+    def ask(picture: int, pictures: Tensor) -> Tensor:
+        given = score[min(picture, len(score) - 1)](pictures)
+        return (given if not _alone(target) else _class_of(given, target, trace, picture)).double().cpu()
+
+    for i in range(n) if passes < tried else ():
+        scores[i, order[i, passes:tried].cpu()] = ask(i, torch.zeros_like(x[i : i + 1]))
 
     def run(begin: int, end: int) -> Tensor:
         found = []
         for i in range(n):
             masks = upscaled(maps[i : i + 1, order[i, begin:end]], trace.size)[0]
             low, high = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
-            span = high - low
-            masks = torch.where(span > 0, (masks - low) / span.clamp_min(1e-12), torch.zeros_like(masks))
-            given = score[min(i, len(score) - 1)](x[i] * masks[:, None])
-            found.append(given if not _alone(target) else _class_of(given, target, trace, i))
-        return torch.stack(found).double().cpu()
+            masks = (masks - low) / (high - low).clamp_min(1e-12)
+            masks[flat[i, order[i, begin:end]]] = 0  # scaled up, rounding makes numbers of it
+            found.append(ask(i, x[i] * masks[:, None]))
+        return torch.stack(found)
 
     size = batch_size(trace.network, graph=False, batch=batch)
-    for done, found in batches(tried, size, run):
+    for done, found in batches(passes, size, run):
         places = order[:, done - found.shape[1] : done].cpu()
         scores.scatter_(1, places, found)
         weights = scores.softmax(1).to(maps)
-        yield Attribution(weighted_sum(maps, weights).relu(), target, layer, trace, step=done, steps=tried)
+        yield Attribution(weighted_sum(maps, weights).relu(), target, layer, trace, step=done, steps=passes)
 
 
 @method(

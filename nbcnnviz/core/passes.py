@@ -104,11 +104,11 @@ class Passes(ABC):
         return Scorer(self._network, self._asked(target), channels_last=False)(self.batch(images))
 
     @overload
-    def scorer(self, target: TargetLike = None) -> Scorer: ...
+    def scorer(self, target: TargetLike = None, *, pictures: int = 0) -> Scorer: ...
     @overload
     def scorer(self, target: TargetLike = None, *, replace: str, picture: Any) -> FromLayer: ...
     def scorer(
-        self, target: TargetLike = None, *, replace: str | None = None, picture: Any = None
+        self, target: TargetLike = None, *, replace: str | None = None, picture: Any = None, pictures: int = 0
     ) -> Scorer | FromLayer:
         """A function from a preprocessed batch (N, C, H, W) to its scores, for many batches: see `scores`.
 
@@ -124,6 +124,8 @@ class Passes(ABC):
             The layer whose output is replaced.
         picture
             The one picture, for ``replace``: as `trace` takes it.
+        pictures
+            How many will be scored in all, where that is known: of many, no batch is run before batch norms are folded.
 
         Raises
         ------
@@ -134,7 +136,7 @@ class Passes(ABC):
         """
         channels_last = self.device.type == "cpu"
         if replace is None:
-            return Scorer(self._network, self._asked(target), channels_last=channels_last)
+            return Scorer(self._network, self._asked(target), channels_last=channels_last, pictures=pictures)
         self._check_layers([replace])
         if picture is None:
             raise ArgumentTypeError(

@@ -39,11 +39,19 @@ class Scorer:
     """
 
     def __init__(
-        self, network: Network, target: Target | None, *, channels_last: bool, keep: Collection[str] = ()
+        self,
+        network: Network,
+        target: Target | None,
+        *,
+        channels_last: bool,
+        keep: Collection[str] = (),
+        pictures: int = 0,
     ) -> None:
         self._network, self._target, self._keep = network, target, keep
         self._channels_last = channels_last
         self._seen, self.folds, self._tried_folding = 0, 0, False
+        if pictures >= 2 * _UNFOLDED:  # known to be worth it
+            self._seen = _UNFOLDED
         self._folded: Prepare | None = None
         self._make()
 

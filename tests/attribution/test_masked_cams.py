@@ -77,6 +77,29 @@ def test_score_cam_with_fewer_channels_takes_those_that_vary_most(net) -> None:
     assert torch.allclose(full.values, weighted(maps, scores.softmax(1)), rtol=1e-4, atol=1e-7)
 
 
+def test_channels_that_are_the_same_everywhere_share_the_pass_of_a_picture_masked_wholly() -> None:
+    torch.manual_seed(0)
+    module = toys.classic()
+    with torch.no_grad():  # these maps are 0.3 throughout, which scaling up rounds
+        module[4].weight[:3] = 0
+        module[4].bias[:3] = 0.3
+    net = nv.Network(module, size=24)
+    maps = maps_of(net, "4")
+    flat = maps.amax((2, 3)) == maps.amin((2, 3))
+    assert flat[:, :3].all()
+    up = torch.nn.functional.interpolate(maps, size=(24, 24), mode="bilinear", align_corners=False)
+    scores = torch.zeros(2, 8)
+    for n in range(2):
+        for k in range(8):
+            span = up[n, k].max() - up[n, k].min()
+            mask = torch.zeros(24, 24) if flat[n, k] else (up[n, k] - up[n, k].min()) / span
+            with torch.no_grad():
+                scores[n, k] = net.module((X[n] * mask)[None])[0, 3]
+    found = nv.attribute(net, X, method="score_cam", target=3, layer="4")
+    assert torch.allclose(found.values, weighted(maps, scores.softmax(1)), rtol=1e-4, atol=1e-7)
+    assert found.steps == 8 - int(flat.sum(1).min())
+
+
 def test_score_cam_streams_and_ends_where_it_ends(net) -> None:
     frames = list(nv.attribute.stream(net, X, method="score_cam", target=3, layer="4", batch=3))
     assert [f.step for f in frames] == [3, 6, 8]
