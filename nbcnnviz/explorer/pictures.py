@@ -54,10 +54,10 @@ class Pictures(View):
         """Show the picture that is selected, and what of it is cropped."""
         s = self._selection.snapshot
         name = s.source or _OWN
-        if name not in samples():
-            self._own = s.image
         if self._shown is None or self._shown[0] is not s.image or self._shown[1] != name:
             self._shown = s.image, name
+            if name not in samples():  # which takes milliseconds: not at every change
+                self._own = s.image
             self.widget.show(s.image, name)
         self.widget.crop = list(s.crop or WHOLE)
 
