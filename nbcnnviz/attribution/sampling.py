@@ -170,7 +170,7 @@ class Nearby:
     layers
         Where gradients are wanted beside the input.
     variants
-        How many variants there will be; None where gradients are wanted by another rule than the plain one, to which a
+        How many variants there will be, of each of whose passes one gradient is taken; None where gradients are wanted by another rule than the plain one, to which a
         network with folded batch norms is another.
     """
 
@@ -178,7 +178,8 @@ class Nearby:
         self.network, self._target, self._pictures = trace.network, target, len(trace)
         wanted = None if target.layers is None else {*layers, *target.layers}
         self._options: dict[str, Any] = {"layers": wanted, "stop": not target.whole and bool(wanted)}
-        self._options["pictures"] = None if variants is None else variants * len(trace)
+        if variants is not None:
+            self._options |= {"pictures": variants * len(trace), "once": True}
         # A CPU convolves that layout quickest.
         self._channels_last = trace.input.device.type == "cpu"
         self._run = trace.network.tracer(**self._options, channels_last=self._channels_last)

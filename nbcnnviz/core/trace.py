@@ -109,8 +109,8 @@ class Trace(Answers):
         The network's parameters as the graph has them: leaves that share the memory of the user's.
     """
 
-    def __init__(self, network: Network, recording: Recording) -> None:
-        self.network = network
+    def __init__(self, network: Network, recording: Recording, once: bool = False) -> None:
+        self.network, self._once = network, once
         self.input = recording.input
         self.parameters = recording.parameters
         self.output = recording.output
@@ -329,7 +329,7 @@ class Trace(Answers):
         found = None if rule == "gradient" else self._handwritten
         with self._lock, ruling(rule, [scores], found) as met:
             try:
-                grads = torch.autograd.grad(scores, sources, seed, retain_graph=True, allow_unused=True)
+                grads = torch.autograd.grad(scores, sources, seed, retain_graph=not self._once, allow_unused=True)
             except RuntimeError as error:
                 raise failure(error) from error
         return grads, met.counted()

@@ -36,8 +36,9 @@ class Tracer:
         stop: bool,
         channels_last: bool,
         pictures: int | None = None,
+        once: bool = False,
     ) -> None:
-        self._network, self._layers = network, layers
+        self._network, self._layers, self._once = network, layers, once
         self._recorder = network._recorder(layers, stop=stop, channels_last=channels_last)
         self._to_fold = pictures is not None and pictures >= WORTH and layers is not None
         self._prepare: Prepare | None = None
@@ -53,7 +54,7 @@ class Tracer:
         """
         if self._to_fold:
             self._fold(x[:2])
-        return Trace(self._network, self._network._recorded(self._recorder, x, prepare=self._prepare))
+        return Trace(self._network, self._network._recorded(self._recorder, x, prepare=self._prepare), self._once)
 
     def _fold(self, two: Tensor) -> None:
         """Find out, by the first pictures, what can be folded."""

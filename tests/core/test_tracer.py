@@ -79,3 +79,11 @@ def test_what_the_network_raises_is_told_by_the_pass_itself() -> None:
     run = nv.Network(made(), size=9).tracer(pictures=16)
     with pytest.raises(nv.NetworkError):
         run(torch.randn(2, 5, 9, 9))
+
+
+def test_the_graph_of_a_trace_for_one_gradient_is_freed_by_it() -> None:
+    network, x = nv.Network(made(), size=9), torch.randn(2, 3, 9, 9)
+    trace = network.tracer(once=True)(x)
+    assert torch.equal(trace.gradient(1), network.tracer()(x).gradient(1))
+    with pytest.raises(nv.GradientError):
+        trace.gradient(1)
