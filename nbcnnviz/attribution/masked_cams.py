@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -133,7 +136,6 @@ def ablation_cam(
             "Ablation-CAM measures each drop by the score itself, which is nearly zero here: choose another class, or "
             "Score-CAM."
         )
-    drops = torch.zeros(n, count, dtype=torch.float64)
     closed = _closed_form(trace, target, layer)
     if closed is not None:
         weights = (closed.double().cpu() / y[:, None]).to(maps)
@@ -141,17 +143,12 @@ def ablation_cam(
         return
     ways = [_from_layer(trace, target, layer, i) for i in range(n)]
 
-    def run(begin: int, end: int) -> Tensor:
-        found = []
-        for i in range(n):
-            stack = maps[i : i + 1].repeat(end - begin, 1, 1, 1)
-            stack[torch.arange(end - begin), torch.arange(begin, end)] = 0
-            found.append(y[i] - ways[i](stack).double().cpu())
-        return torch.stack(found)
+    def drop(i: int, begin: int, end: int) -> Any:
+        stack = maps[i : i + 1].repeat(end - begin, 1, 1, 1)
+        stack[torch.arange(end - begin), torch.arange(begin, end)] = 0
+        return y[i] - ways[i](stack).double().cpu()
 
-    size = 4 * batch_size(trace.network, graph=False, batch=batch) if batch is None else batch
-    for done, found in batches(count, size, run):
-        drops[:, done - found.shape[1] : done] = found
+    for done, drops in _measured(trace, count, batch, drop):
         weights = (drops / y[:, None]).to(maps)
         yield Attribution(weighted_sum(maps, weights).relu(), target, layer, trace, step=done, steps=count)
 
@@ -194,23 +191,35 @@ def recipro_cam(
         windows[at, 0, row : row + 3, column : column + 3] = kernel
     windows = windows[..., 1:-1, 1:-1]
     ways = [_from_layer(trace, None if _alone(target) else target, layer, i) for i in range(n)]
-    values = torch.zeros(n, places, dtype=torch.float64)
 
-    def run(begin: int, end: int) -> Tensor:
-        found = []
-        for i in range(n):
-            given = ways[i](maps[i : i + 1] * windows[begin:end])
-            if _alone(target):
-                probabilities = trace.network.head.probabilities(given.float())
-                given = probabilities[:, target.indices(trace)[i]]  # type: ignore[attr-defined]
-            found.append(given.double().cpu())
-        return torch.stack(found)
+    def kept(i: int, begin: int, end: int) -> Any:
+        given = ways[i](maps[i : i + 1] * windows[begin:end])
+        if _alone(target):
+            probabilities = trace.network.head.probabilities(given.float())
+            given = probabilities[:, target.indices(trace)[i]]  # type: ignore[attr-defined]
+        return given
 
-    size = 4 * batch_size(trace.network, graph=False, batch=batch) if batch is None else batch
-    for done, found in batches(places, size, run):
-        values[:, done - found.shape[1] : done] = found
+    for done, values in _measured(trace, places, batch, kept):
         shown = values.to(maps).view(n, 1, height, width)
         yield Attribution(shown.clone(), target, layer, trace, step=done, steps=places)
+
+
+def _measured(
+    trace: Trace, count: int, batch: int | None, one: Callable[[int, int, int], Any]
+) -> Iterator[tuple[int, Tensor]]:
+    """After each batch how many changes are measured, and the scores of all, (N, count), zero where they are to come.
+
+    ``one(picture, begin, end)`` runs the network from the layer on, for some of the changes of one picture's maps.
+    """
+    values = torch.zeros(len(trace), count, dtype=torch.float64)
+
+    def run(begin: int, end: int) -> Tensor:
+        return torch.stack([one(i, begin, end).double().cpu() for i in range(len(trace))])
+
+    size = 4 * batch_size(trace.network, graph=False, batch=batch) if batch is None else batch
+    for done, found in batches(count, size, run):
+        values[:, done - found.shape[1] : done] = found
+        yield done, values
 
 
 def _alone(target: Target) -> bool:

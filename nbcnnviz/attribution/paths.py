@@ -24,7 +24,11 @@ from nbcnnviz.core.trace import Trace
 _GRADIENTS = ("saliency", "gradient", "input_x_gradient", "guided_backprop", "deconvnet")
 _PLAIN = ("saliency", "gradient", "input_x_gradient")
 """Those whose gradient is that of the function, however the network is written."""
-_BATCH = "Pictures a pass; none: as many as memory allows."
+_BATCH = option(
+    None, low=1, high=4096, kind="int", screen=False, help="Pictures a pass; none: as many as memory allows."
+)
+_SIGMA = option(0.15, low=0, high=10, help="The noise's standard deviation, as a share of the input's range.")
+_SEED = option(0, low=0, high=2**31 - 1, help="Of the noise.")
 
 
 @method(
@@ -59,7 +63,7 @@ def integrated_gradients(
         kind="baseline",
     ),
     seed: int = option(0, low=0, high=2**31 - 1, help="Of a noisy baseline.", when=NOISY),
-    batch: int | None = option(None, low=1, high=4096, kind="int", screen=False, help=_BATCH),
+    batch: int | None = _BATCH,
 ) -> Frames:
     """(x - x') sum_i w_i dS/dx(x' + a_i (x - x')), a_i and w_i by Gauss and Legendre (Sundararajan et al. 2017, eq. 3).
 
@@ -129,11 +133,9 @@ def smooth_grad(
     *,
     of: str = option("saliency", choices=_GRADIENTS, help="Which method's map is averaged."),
     samples: int = option(50, low=1, high=10_000, help="How many noisy pictures."),
-    sigma: float = option(
-        0.15, low=0, high=10, help="The noise's standard deviation, as a share of the input's range."
-    ),
-    seed: int = option(0, low=0, high=2**31 - 1, help="Of the noise."),
-    batch: int | None = option(None, low=1, high=4096, kind="int", screen=False, help=_BATCH),
+    sigma: float = _SIGMA,
+    seed: int = _SEED,
+    batch: int | None = _BATCH,
 ) -> Frames:
     """The mean over noisy pictures of a gradient, then, for saliency, max_c |.| (Smilkov et al. 2017, section 3).
 
@@ -164,11 +166,9 @@ def smooth_grad_squared(
     *,
     of: str = option("saliency", choices=_GRADIENTS, help="Which method's map is squared and averaged."),
     samples: int = option(50, low=1, high=10_000, help="How many noisy pictures."),
-    sigma: float = option(
-        0.15, low=0, high=10, help="The noise's standard deviation, as a share of the input's range."
-    ),
-    seed: int = option(0, low=0, high=2**31 - 1, help="Of the noise."),
-    batch: int | None = option(None, low=1, high=4096, kind="int", screen=False, help=_BATCH),
+    sigma: float = _SIGMA,
+    seed: int = _SEED,
+    batch: int | None = _BATCH,
 ) -> Frames:
     """The mean over noisy pictures of the square of a gradient, g^2, for saliency the largest over channels.
 
@@ -198,11 +198,9 @@ def var_grad(
     *,
     of: str = option("saliency", choices=_GRADIENTS, help="Which method's map varies."),
     samples: int = option(50, low=2, high=10_000, help="How many noisy pictures."),
-    sigma: float = option(
-        0.15, low=0, high=10, help="The noise's standard deviation, as a share of the input's range."
-    ),
-    seed: int = option(0, low=0, high=2**31 - 1, help="Of the noise."),
-    batch: int | None = option(None, low=1, high=4096, kind="int", screen=False, help=_BATCH),
+    sigma: float = _SIGMA,
+    seed: int = _SEED,
+    batch: int | None = _BATCH,
 ) -> Frames:
     """The unbiased variance over noisy pictures of a gradient, for saliency the largest over channels (Adebayo et al. 2018).
 
