@@ -15,7 +15,7 @@ from nbcnnviz.explorer.widgets.layout import hint, set_traits
 from nbcnnviz.render.colours import palette
 from nbcnnviz.render.plots import GREY, ORANGE, RED, TOP, Floats, Plot, Ruler, short
 
-_NARROWEST = 2.2  # pixels of a column on the screen; where there is less room, the chart is scrolled
+_NARROWEST = 1.8  # pixels of a column on the screen; where there is less room, the chart is scrolled
 _UNDER = -70  # where stands what has no place on a logarithmic scale
 _NAMED = 16  # lines that a legend names
 _TICKS = {"font-size": "11px"}
