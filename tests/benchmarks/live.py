@@ -21,25 +21,20 @@ CELLS = (
 import math, threading, time
 import nbcnnviz as nv
 from nbcnnviz import synthesis as s
-from nbcnnviz.explorer.panels.synthesize import SynthesizePanel
 net = nv.load_network()
-ex = nv.explore(net, "chelsea", panels=["explain"])
+ex = nv.explore(net, "chelsea", panels=["explain", "synthesize"])
+panel = ex.panels["synthesize"]
 ex
-""",
-    """
-panel = SynthesizePanel(ex.selection, lambda act: act(), lambda: None)
-panel.use(ex.session.tasks)
-panel.widget
 """,
 )
 
 START = """
 def begin(layer, filter, several=""):
+    ex.panel = "synthesize"
     ex.selection.layer = layer
     ex.selection.filter = filter
     ex.wait(60)
     panel._setup.several.value = several
-    panel._follow()
     panel._setup.controls['steps'].value = 100_000
     panel.start()
     while panel.run.task.made < 20:
@@ -101,13 +96,13 @@ KEY_TO_PIXELS = to_pixels(
     3000,
 )
 
-CLICK_TO_WORDS = """async ([button, words]) => {
-    const found = [...document.querySelectorAll('.jupyter-button')].find((e) => e.textContent.trim() === button);
-    const texts = () => [...document.querySelectorAll('.nbv-text')].map((e) => e.textContent);
+CLICK_TO_END = """async (name) => {
+    const named = [...document.querySelectorAll('button')].filter((e) => e.textContent.trim() === name);
+    const found = named.find((e) => e.checkVisibility() && !e.disabled);
     const start = performance.now();
     found.click();
-    while (!texts().some((text) => text.startsWith(words))) {
-        if (performance.now() - start > 5000) throw new Error(texts().join());
+    while (!found.disabled && !found.hidden) {
+        if (performance.now() - start > 5000) throw new Error(found.outerHTML);
         await new Promise(requestAnimationFrame);
     }
     return performance.now() - start;
@@ -125,7 +120,7 @@ def tables(rounds: int) -> Iterator[tuple[str, list[Row]]]:
         try:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
             sheet = Sheet(browser, lab, *CELLS, height=1800)
-            sheet.page.wait_for_selector(".nbv-pictures", timeout=120_000)
+            sheet.page.wait_for_selector(".nbv-layout", timeout=120_000)
             sheet.settle()
             sheet.run(START)
             cases = (("conv_stem", 3, ""), ("blocks.2", 3, ""), ("blocks.5", 3, ""), ("blocks.2", 3, "0-7"))
@@ -171,10 +166,13 @@ def _drawing(sheet, layer: str, index: int, several: str) -> list[Row]:  # type:
 
 
 def _obeying(sheet, rounds: int) -> list[Row]:  # type: ignore[no-untyped-def]
+    sheet.run("ex.panel = 'explain'")
     idle = _moves(sheet, rounds)
     sheet.run("begin('blocks.2', 3)")
     sheet.run("ex.selection.target = 281; ex.wait(60)")
     steps, *_, took = sheet.kernel("counted(3)")
+    sheet.run("ex.panel = 'explain'")
+    sheet.settle()
     busy = _moves(sheet, rounds)
     on = sheet.kernel("panel.run.task.state") == "running"
     lags = []
@@ -184,9 +182,9 @@ def _obeying(sheet, rounds: int) -> list[Row]:  # type: ignore[no-untyped-def]
             "panel.run.newest.frame.provenance.changes[-1][0]]"
         )
         lags.append(changed - (made - 1))  # the first frame is that of step 0
-    sheet.run("panel._layout.stop._click_handlers.callbacks.insert(0, lambda _: heard.append(panel.run.task.made))")
-    sheet.run("heard = []")
-    stop = sheet.page.evaluate(CLICK_TO_WORDS, ["Stop", "Ended"])
+    sheet.run("heard = []; ex.panel = 'synthesize'; panel._status.on('stop', lambda _: heard.append(panel.run.task.made))")
+    sheet.until(lambda: sheet.page.locator(".nbv-pictures:visible").count() > 0)
+    stop = sheet.page.evaluate(CLICK_TO_END, "Stop")
     more = sheet.kernel("panel.run.task.made - heard[0]")
     step = took / steps
     worst = sorted(busy)[int(0.95 * (len(busy) - 1))]
