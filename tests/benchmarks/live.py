@@ -182,7 +182,9 @@ def _obeying(sheet, rounds: int) -> list[Row]:  # type: ignore[no-untyped-def]
             "panel.run.newest.frame.provenance.changes[-1][0]]"
         )
         lags.append(changed - (made - 1))  # the first frame is that of step 0
-    sheet.run("heard = []; ex.panel = 'synthesize'; panel._status.on('stop', lambda _: heard.append(panel.run.task.made))")
+    sheet.run(
+        "heard = []; ex.panel = 'synthesize'; panel._status.on('stop', lambda _: heard.append(panel.run.task.made))"
+    )
     sheet.until(lambda: sheet.page.locator(".nbv-pictures:visible").count() > 0)
     stop = sheet.page.evaluate(CLICK_TO_END, "Stop")
     more = sheet.kernel("panel.run.task.made - heard[0]")
