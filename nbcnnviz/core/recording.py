@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from nbcnnviz.core.errors import NetworkError
+from nbcnnviz.core.folding import Prepare
 from nbcnnviz.core.guard import Guard, storage
 from nbcnnviz.core.recomputing import Restored, restored
 from nbcnnviz.core.replica import Replica
 
 Watch = Callable[[str, nn.Module, Any, Tensor], None]
-Prepare = Callable[[dict[str, nn.Module], ExitStack], None]
 
 
 class Activation:
@@ -95,7 +95,7 @@ class Recording:
     The output is None where the pass stopped before it. ``plain`` says that the pass did nothing that the guard had to
     undo or to do otherwise, ``sets_grad_mode`` that it turned gradients on or off itself, ``reads_again`` that it read
     what it had overwritten, if that was watched. ``overwritten`` names the layers whose outputs were overwritten, ``lost`` those of them that are
-    not to be had again. ``guarded`` says whether there was a guard.
+    not to be had again.
     """
 
     input: Tensor
@@ -107,7 +107,6 @@ class Recording:
     reads_again: bool = False
     overwritten: frozenset[str] = frozenset()
     lost: frozenset[str] = frozenset()
-    guarded: bool = True
 
 
 @dataclass(frozen=True)
@@ -260,7 +259,6 @@ class Recorder:
             reads_again=guard is not None and guard.reads_again,
             overwritten=pass_.named_where(lambda activation: activation.overwritten),
             lost=pass_.named_where(lambda activation: activation.lost),
-            guarded=guarded,
         )
 
     def _take_away(self) -> None:
