@@ -1,20 +1,8 @@
-import { beforeAll, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { borders, Composite, copyLeft } from "../src/composite";
+import { stubImageData } from "./imagedata";
 
-beforeAll(() => {
-  vi.stubGlobal(
-    "ImageData",
-    class {
-      readonly data: Uint8ClampedArray;
-      constructor(
-        readonly width: number,
-        readonly height: number,
-      ) {
-        this.data = new Uint8ClampedArray(4 * width * height);
-      }
-    },
-  );
-});
+beforeAll(stubImageData);
 
 const LOOK = {
   colours: new Uint8Array(768).map((_, i) => Math.floor(i / 3)),

@@ -1,21 +1,9 @@
-import { beforeAll, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { cutting, ObjectNote, outlined } from "../src/object";
+import { stubImageData } from "./imagedata";
 import { as, model } from "./model";
 
-beforeAll(() => {
-  vi.stubGlobal(
-    "ImageData",
-    class {
-      readonly data: Uint8ClampedArray;
-      constructor(
-        readonly width: number,
-        readonly height: number,
-      ) {
-        this.data = new Uint8ClampedArray(4 * width * height);
-      }
-    },
-  );
-});
+beforeAll(stubImageData);
 
 const forever = new AbortController().signal;
 
