@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,15 +108,23 @@ def _habits_of_overwriting(
     read: Callable[[Any], Tensor],
     scores: Tensor,
 ) -> Check:
-    """With what is to be known of the outputs that the pass overwrites."""
-    try:
-        guarded = Recorder(module, habits=Habits(cleared=found.cleared), call=call, watched=True)(x, False)
-        same = torch.equal(read(guarded.output), scores)
-        beside = overwrites and same and not guarded.reads_again
-        restored = _restored(module, x, call, found, guarded) if guarded.plain and same else None
-        return replace(found, beside=beside, restored=restored)
-    except Exception:
-        return found
+    """With what is to be known of the outputs that the pass overwrites; each habit is found out by itself."""
+
+    def recorded(watched: bool) -> Recording | None:
+        with suppress(Exception):
+            habits = Habits(cleared=found.cleared)
+            recording = Recorder(module, habits=habits, call=call, watched=watched).run(x, False, guarded=True)
+            return recording if not recording.lost and torch.equal(read(recording.output), scores) else None
+        return None
+
+    watched = recorded(True)
+    beside = overwrites and watched is not None and not watched.reads_again
+    guarded = watched or recorded(False)
+    restored = None
+    if guarded is not None and guarded.plain:
+        with suppress(Exception):
+            restored = _restored(module, x, call, found, guarded)
+    return replace(found, beside=beside, restored=restored)
 
 
 def _restored(module: nn.Module, x: Tensor, call: Run, found: Check, guarded: Recording) -> frozenset[str] | None:

@@ -114,3 +114,37 @@ def test_a_copy_is_saved_in_the_usual_networks(name: str) -> None:
     scores = module(own)
     assert torch.equal(trace.scores, scores)
     assert relative_error(trace.gradient(1), torch.autograd.grad(scores[0, 1], own)[0]) < 1e-6
+
+
+class Demanding(nn.Module):
+    """Overwrites what its convolution returned, and accepts no pass of a kind.
+
+    ``"no guard"``: it has to be watched; ``"beside"``: what it overwrites has to stay where it was.
+    """
+
+    def __init__(self, refuses: str) -> None:
+        super().__init__()
+        self.refuses = refuses
+        self.conv, self.norm, self.fc = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.refuses == "no guard" and not torch._C._len_torch_function_stack():
+            raise RuntimeError("not watched")
+        x = self.norm(self.conv(x))
+        place = x.data_ptr()
+        x = F.relu(x, inplace=True)
+        if self.refuses == "beside" and x.data_ptr() != place:
+            raise RuntimeError("not in its place")
+        return self.fc(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("refuses", ["no guard", "beside", "neither"])
+def test_what_fails_as_one_habit_is_tried_leaves_the_other(refuses: str) -> None:
+    module = Demanding(refuses).eval()
+    network = nv.Network(module, size=9)
+    assert network._habits.beside is (refuses != "beside")
+    assert network._habits.restored == (None if refuses == "no guard" else {"norm"})
+    trace = network.trace(X)
+    assert torch.equal(trace["norm"], module.norm(module.conv(X)))
+    if refuses != "no guard":
+        assert torch.equal(trace.scores, module(X))
