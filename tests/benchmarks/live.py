@@ -23,12 +23,14 @@ import nbcnnviz as nv
 from nbcnnviz import synthesis as s
 net = nv.load_network()
 ex = nv.explore(net, "chelsea", panels=["explain", "synthesize"])
-panel = ex.panels["synthesize"]
 ex
 """,
 )
 
 START = """
+ex.panel = "synthesize"
+panel = ex.panels["synthesize"]
+
 def begin(layer, filter, several=""):
     ex.panel = "synthesize"
     ex.selection.layer = layer
@@ -67,6 +69,15 @@ def bare(layer, filter, seconds):
         next(run)
         steps += 1
     return (time.perf_counter() - start) / steps
+"""
+
+# Ahead of the panel's own handler.
+HEAR = """
+heard = []
+ex.panel = "synthesize"
+panel._status.on("stop", lambda _: heard.append(panel.run.task.made))
+handlers = panel._status._msg_callbacks.callbacks
+handlers.insert(0, handlers.pop())
 """
 
 # In the page, so that no driver's round trip is measured.
@@ -182,9 +193,7 @@ def _obeying(sheet, rounds: int) -> list[Row]:  # type: ignore[no-untyped-def]
             "panel.run.newest.frame.provenance.changes[-1][0]]"
         )
         lags.append(changed - (made - 1))  # the first frame is that of step 0
-    sheet.run(
-        "heard = []; ex.panel = 'synthesize'; panel._status.on('stop', lambda _: heard.append(panel.run.task.made))"
-    )
+    sheet.run(HEAR)
     sheet.until(lambda: sheet.page.locator(".nbv-pictures:visible").count() > 0)
     stop = sheet.page.evaluate(CLICK_TO_END, "Stop")
     more = sheet.kernel("panel.run.task.made - heard[0]")
