@@ -40,9 +40,12 @@ _AGAIN = 1.15
         promises="Completeness: the values add up to $S(x) - S(x')$. With enough samples they are the Shapley values.",
         weaknesses=(
             "Values of regions, which are a choice, as what replaces them is. With fewer samples than some times the number of "
-            "regions they are noise."
+            "regions they are noise, as the standard error shows."
         ),
-        oracle="Captum `KernelShap` on the same regions; Shapley values from all subsets of a few regions",
+        oracle=(
+            "Captum `KernelShap` on the same regions; Shapley values from all subsets of a few regions; the standard error "
+            "against that of many runs"
+        ),
     ),
 )
 def kernel_shap(
@@ -69,7 +72,8 @@ def kernel_shap(
 
     Theorem 2, by Captum: ``pip install 'nbcnnviz[captum]'``. Regions not in a set have the baseline. A region's value is
     spread evenly over its pixels, so that the map's sum is S(x) - S(x'), and what is missing the last frame's
-    `completeness`. Before that, each frame holds the values fitted to the sets so far.
+    `completeness`. Before that, each frame holds the values fitted to the sets so far. The standard error is that of the
+    least squares, whatever the residuals' spread (White 1980); NaN with fewer sets than regions.
     """
     attr = captum_attr()
     _sklearn()
@@ -85,7 +89,7 @@ def kernel_shap(
         )
         for i in range(n)
     ]
-    fitted, values = 0, torch.zeros(n, 1, *trace.size, dtype=torch.float64)
+    fitted, (values, errors) = 0, torch.zeros(2, n, 1, *trace.size, dtype=torch.float64)
 
     def run(begin: int, end: int) -> list[Tensor]:
         return [game.scores(begin, end) for game in games]
@@ -97,12 +101,14 @@ def kernel_shap(
         last = done == samples
         if last or done >= _AGAIN * fitted:
             fitted = done
-            values = torch.stack([game.fitted() for game in games])[:, None]
+            values, errors = torch.stack([game.fitted() for game in games], 1)[:, :, None]
         missing = None
         if last:
             change = torch.tensor([game.whole - game.none for game in games], dtype=torch.float64)
             missing = (values.flatten(1).sum(1) - change).abs().to(x.device)
-        yield Attribution(values.to(x), target, layer, trace, step=done, steps=samples, completeness=missing)
+        yield Attribution(
+            values.to(x), target, layer, trace, step=done, steps=samples, error=errors.to(x), completeness=missing
+        )
 
 
 class _Game:
@@ -132,14 +138,17 @@ class _Game:
         return self._of(self._sets[begin:end])
 
     def fitted(self) -> Tensor:
-        """The values by what is known, spread over the regions' pixels, (H, W) float64."""
+        """The values by what is known and their standard errors, spread over the regions' pixels, (2, H, W) float64."""
         if self._count == 1:
             values = torch.tensor([self.whole - self.none], dtype=torch.float64)
+            errors = torch.zeros_like(values)  # it is no estimate
         else:
             # The first two that Captum asks about are all regions and none.
             table = iter([self.whole, self.none, *self.known])
             values = self._asked(lambda sets: torch.tensor([next(table) for _ in sets]), len(self.known) + 2)
-        return (values / self._labels.flatten().bincount())[self._labels]
+            known = torch.tensor(self.known, dtype=torch.float64) - self.none
+            errors = _standard_errors(self._sets[: len(known)].double(), known, values)
+        return (torch.stack([values, errors]) / self._labels.flatten().bincount())[:, self._labels]
 
     def _of(self, sets: Tensor) -> Tensor:
         shown = sets[:, self._labels][:, None].to(self._x) > 0.5
@@ -168,6 +177,25 @@ class _Game:
                 regions, baselines=torch.zeros_like(regions), n_samples=samples, perturbations_per_eval=1
             )
             return found[0].double()
+
+
+def _standard_errors(sets: Tensor, scores: Tensor, values: Tensor) -> Tensor:
+    """Of least squares for ``scores`` (n,) by ``sets`` (n, M), with the sum of the ``values`` (M,) known.
+
+    Sets are drawn alike and independently, and what the fit leaves of their scores differs in spread from set to set: the
+    covariance is White's, each residual as if its set had not been among those fitted (MacKinnon & White 1985, HC3).
+    """
+    design = sets - sets.mean(1, keepdim=True)  # values may move along these: their sum is known
+    if len(design) < sets.shape[1]:
+        return torch.full_like(values, float("nan"))
+    spectrum, ways = torch.linalg.eigh(design.T @ design)
+    spectrum, ways = spectrum[1:], ways[:, 1:]  # the first is that of the sum
+    if spectrum[0] <= 1e-9 * spectrum[-1]:
+        return torch.full_like(values, float("nan"))
+    along = design @ ways
+    leverage = (along.square() / spectrum).sum(1)
+    left = (scores - sets @ values) / (1 - leverage).clamp_min(1e-9)
+    return ((left[:, None] * along / spectrum) @ ways.T).norm(dim=0)
 
 
 def _regions(trace: Trace, picture: int, kind: str, window: int) -> Tensor:

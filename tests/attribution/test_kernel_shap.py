@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import nbcnnviz as nv
-from nbcnnviz.attribution.kernel_shap import _regions
+from nbcnnviz.attribution.kernel_shap import _regions, _standard_errors
 from tests import toys
 from tests.untouched import photograph
 
@@ -116,6 +116,53 @@ def test_pictures_of_a_batch_are_explained_each_for_itself(net) -> None:
     for i in range(2):
         alone = nv.attribute(net, X[i : i + 1], method="kernel_shap", target=i + 1, window=8, samples=20).values
         assert torch.allclose(both[i], alone[0], atol=1e-6)
+
+
+def test_the_standard_error_is_the_spread_over_many_seeds(net) -> None:
+    trace = net.trace(X[:1])
+    ask = {"method": "kernel_shap", "target": 1, "window": 8, "samples": 30}
+    runs = [nv.attribute(trace, **ask, seed=seed) for seed in range(12)]
+    assert runs[0].error.shape == runs[0].values.shape
+    spread = torch.stack([run.values for run in runs]).std(0)[..., ::8, ::8]
+    told = torch.stack([run.error for run in runs]).square().mean(0).sqrt()[..., ::8, ::8]
+    assert 0.6 < float((told / spread).mean()) < 1.9
+
+
+def test_the_standard_error_is_right_region_by_region() -> None:
+    """Of a game with products, fitted many times by its normal equations, the sum held by a multiplier."""
+    numbers = torch.Generator().manual_seed(3)
+    m, n, runs = 6, 80, 3000
+    sizes = torch.arange(1, m)
+    chances = (m - 1) / (sizes * (m - sizes))
+    count = sizes[torch.multinomial(chances, n * runs, replacement=True, generator=numbers)]
+    ranks = torch.rand(n * runs, m, generator=numbers).argsort(1).argsort(1)
+    sets = (ranks < count[:, None]).double().view(runs, n, m)
+
+    def game(z: torch.Tensor) -> torch.Tensor:
+        return z @ torch.arange(m).double() + 5 * z[..., 0] * z[..., 1] - 3 * z[..., 2] * z[..., 3] * z[..., 5]
+
+    scores, whole = game(sets), game(torch.ones(m).double())
+    square = torch.zeros(runs, m + 1, m + 1, dtype=torch.float64)
+    square[:, :m, :m] = sets.mT @ sets
+    square[:, m, :m] = square[:, :m, m] = 1
+    right = torch.cat([(sets.mT @ scores[..., None])[..., 0], whole.expand(runs, 1)], 1)
+    values = torch.linalg.solve(square, right)[:, :m]
+    told = torch.stack([_standard_errors(*one) for one in zip(sets[:300], scores, values, strict=False)])
+    ratio = told.square().mean(0).sqrt() / values.std(0)
+    assert float(ratio.min()) > 0.95
+    assert float(ratio.max()) < 1.15
+
+
+def test_of_fewer_sets_than_regions_no_error_is_known_and_of_what_is_no_estimate_it_is_zero(net) -> None:
+    trace = net.trace(X[:1])
+    frames = list(nv.attribute.stream(trace, method="kernel_shap", target=1, window=8, samples=30, batch=5))
+    assert bool(frames[0].error.isnan().all())
+    assert bool(frames[-1].error.isfinite().all())
+    assert not nv.attribute(trace, method="kernel_shap", target=1, window=24, samples=3).error.any()
+    torch.manual_seed(0)
+    linear = nv.Network(nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 3)), size=24)
+    found = nv.attribute(linear, X[:1], method="kernel_shap", target=2, window=8, samples=40, baseline=BASE)
+    assert float(found.error.max()) < 1e-4 * float(found.values.abs().max())
 
 
 def test_superpixels_are_one_value_each_and_follow_the_picture() -> None:
