@@ -59,7 +59,8 @@ def rise(
     """sum_i P(x m_i) m_i / sum_i m_i over random masks m_i, P the class's probability (Petsiuk et al. 2018, equation 6).
 
     Of another target than a class, its score. Covered places have the network's mean colour, an input of zero. The
-    standard error is that of a ratio of means.
+    standard error is that of a ratio of means, NaN where fewer than two masks show a place; one that none shows has the
+    nearest value.
     """
     _at_input("RISE", layer)
     x = trace.input.detach()
@@ -67,6 +68,7 @@ def rise(
     n, (height, width) = len(x), trace.size
     sums = torch.zeros(4, n, height, width, dtype=torch.float64, device=x.device)
     total = torch.zeros(height, width, dtype=torch.float64, device=x.device)
+    shown = torch.zeros(height, width, dtype=torch.int64, device=x.device)
 
     def run(begin: int, end: int) -> tuple[Tensor, Tensor]:
         drawn = random_masks(range(begin, end), (height, width), cells, p, seed).to(x)
@@ -76,14 +78,17 @@ def rise(
     for done, (drawn, found) in batches(masks, size, run):
         squares = drawn.square()
         total += drawn.double().sum(0)
+        shown += (drawn > 0).sum(0)
         for i, (weights, values) in enumerate(
             ((found, drawn), (found.square(), squares), (found, squares), (torch.ones_like(found), squares))
         ):
             sums[i] += torch.einsum("bn,bhw->nhw", weights.to(drawn), values).double()
         mean = sums[0] / total.clamp_min(1e-12)
         spread = (sums[1] - 2 * mean * sums[2] + mean.square() * sums[3]).clamp_min(0).sqrt() / total.clamp_min(1e-12)
+        spread[:, shown < 2] = float("nan")  # of one score nothing is known of how far it is off
+        values = _nearest_known(mean, shown > 0)
         yield Attribution(
-            mean[:, None].to(x), target, layer, trace, step=done, steps=masks, error=spread[:, None].to(x)
+            values[:, None].to(x), target, layer, trace, step=done, steps=masks, error=spread[:, None].to(x)
         )
 
 
@@ -237,12 +242,13 @@ def _count(options: Mapping[str, Any], trace: Trace) -> float:
 
 def _nearest_known(values: Tensor, known: Tensor) -> Tensor:
     """Values (N, H, W) where places that are not known yet have the nearest one that is."""
-    if bool(known.all()):
+    if bool(known.all()) or not bool(known.any()):
         return values
     from scipy.ndimage import distance_transform_edt  # it takes its time to import
 
-    rows, columns = distance_transform_edt(~known.numpy(), return_distances=False, return_indices=True)
-    return values[:, torch.from_numpy(rows).long(), torch.from_numpy(columns).long()]
+    rows, columns = distance_transform_edt(~known.cpu().numpy(), return_distances=False, return_indices=True)
+    row, column = (torch.from_numpy(index).long().to(values.device) for index in (rows, columns))
+    return values[:, row, column]
 
 
 def _at_input(title: str, layer: str) -> None:

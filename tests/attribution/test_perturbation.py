@@ -150,6 +150,15 @@ def test_the_standard_error_of_rise_is_that_of_many_runs(net) -> None:
     assert float((told / spread).median()) == pytest.approx(1, abs=0.2)
 
 
+def test_of_one_mask_no_error_is_known_and_what_none_shows_has_the_nearest_value(net) -> None:
+    first, *_, last = nv.attribute.stream(net, X[:1], method="rise", target=3, masks=30, cells=4, batch=1, p=0.3)
+    shown = random_masks(range(1), (24, 24), 4, 0.3, 0)[0] > 0
+    assert 0 < int(shown.sum()) < shown.numel(), "else it is no case"
+    assert bool(first.error.isnan().all()), "it would be zero, and say that the map is certain"
+    assert torch.allclose(first.values, first.values[0, 0][shown][0])
+    assert bool(last.error.isfinite().all())
+
+
 def test_one_run_of_rise_serves_every_class(net, monkeypatch) -> None:
     trace = net.trace(X)
     first = nv.attribute(trace, method="rise", target=1, masks=30)
