@@ -184,16 +184,15 @@ def recipro_cam(
     maps = trace.maps(layer)
     n, _, height, width = maps.shape
     places = height * width
-    windows = torch.zeros(places, 1, height + 2, width + 2).to(maps)
     kernel = torch.tensor([1.0, 2.0, 1.0]).outer(torch.tensor([1.0, 2.0, 1.0])).to(maps) / 16
-    for at in range(places):
-        row, column = divmod(at, width)
-        windows[at, 0, row : row + 3, column : column + 3] = kernel
-    windows = windows[..., 1:-1, 1:-1]
     ways = [_from_layer(trace, None if _alone(target) else target, layer, i) for i in range(n)]
 
     def kept(i: int, begin: int, end: int) -> Any:
-        given = ways[i](maps[i : i + 1] * windows[begin:end])
+        windows = maps.new_zeros(end - begin, 1, height + 2, width + 2)  # of all places at once they may not fit
+        for at in range(begin, end):
+            row, column = divmod(at, width)
+            windows[at - begin, 0, row : row + 3, column : column + 3] = kernel
+        given = ways[i](maps[i : i + 1] * windows[..., 1:-1, 1:-1])
         if _alone(target):
             probabilities = trace.network.head.probabilities(given.float())
             given = probabilities[:, target.indices(trace)[i]]  # type: ignore[attr-defined]

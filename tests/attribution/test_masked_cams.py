@@ -191,3 +191,13 @@ def test_the_network_is_left_as_it_was(net) -> None:
     assert all(torch.equal(t, before[n]) for n, t in net.module.state_dict().items())
     assert not any(m._forward_hooks for m in net.module.modules())
     assert all("forward" not in vars(m) for m in net.module.modules())
+
+
+def test_recipro_cam_of_many_places_holds_the_windows_of_one_batch_alone() -> None:
+    """Those of all 16,384 places at once would be 1 GB."""
+    network = nv.Network(toys.classic(), size=128)
+    frames = nv.attribute.stream(network, torch.randn(1, 3, 128, 128), method="recipro_cam", layer="0", batch=4)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        assert next(frames).step == 4
+    frames.close()
+    assert max(event.cpu_memory_usage for event in profile.events()) < 64e6
