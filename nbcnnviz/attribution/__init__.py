@@ -19,7 +19,7 @@ from nbcnnviz.attribution import (  # their methods enter the register
     propagation,
 )
 from nbcnnviz.attribution.cams import class_maps
-from nbcnnviz.attribution.method import About, Method, checked_options, find, method, methods
+from nbcnnviz.attribution.method import About, Method, at_the_input, checked_options, find, method, methods
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.attribution.segmentation import Mask, segment
 from nbcnnviz.core.errors import ArgumentTypeError, MethodNotApplicableError
@@ -113,7 +113,10 @@ class _Attribute:
             trace = source
         else:
             kept = _needed(asked, layer)
+            chosen.check_layer(network, layer)
             if kept is not None and chosen.looks_at is not None:
+                if layer not in network.layers:
+                    raise network.unknown_layer(layer)
                 kept |= set(chosen.looks_at(network, layer, chosen.defaults | options))
             from_layers = bool(kept) and layer != "input" and not chosen.needs_input
             trace = source.trace(image, layers=kept, from_layers=from_layers)
@@ -131,7 +134,7 @@ def _where(chosen: Method, network: Network, target: Target | None) -> str:
         why = f" The last layer with more than one axis a picture is {reasons[-1]}." if reasons else ""
         raise MethodNotApplicableError(
             f"{chosen.title} needs a layer that returns maps, and {network.name} has none.{why} "
-            f"{network.gradient_cut() or ''}".rstrip()
+            f"{network.gradient_cut() or at_the_input()}"
         )
     return network.last_maps
 

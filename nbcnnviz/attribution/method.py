@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from nbcnnviz.attribution.result import Attribution
-from nbcnnviz.core.errors import NameTakenError, UnknownMethodError
+from nbcnnviz.core.errors import NameTakenError, NoMapsError, UnknownMethodError
 from nbcnnviz.core.options import Option, checked, declared, plain_signature, same_function
 
 if TYPE_CHECKING:
@@ -93,6 +95,15 @@ class Method:
     looks_at: LooksAt | None = None
     about: About = About()
 
+    def check_layer(self, network: Network, layer: str) -> None:
+        """Refuse the input where the method looks at a layer's maps, by MethodNotApplicableError."""
+        if layer == "input" and self.needs_layer:
+            last = network.last_maps
+            such = f"choose a layer, such as {last!r}. " if last else f"and {network.name} has none. "
+            raise NoMapsError(
+                f"{self.title} weighs the maps of a layer, which the input is not: {such}{at_the_input()}"
+            )
+
     @property
     def defaults(self) -> dict[str, Any]:
         """The value of each option unless given."""
@@ -105,6 +116,7 @@ class Method:
 
 
 _METHODS: dict[str, Method] = {}
+_AT_THE_INPUT = ("saliency", "integrated_gradients", "occlusion", "rise")
 _FAMILIES = ("gradients", "cams", "paths", "perturbation", "propagation")
 
 
@@ -150,16 +162,19 @@ def method(
 
         @functools.wraps(made)
         def run(trace: Any, target: Any, layer: str, **given: Any) -> Generator[Attribution, None, None]:
-            frames = made(trace, target, layer, **(defaults | given))
+            entered.check_layer(trace.network, layer)
+            frames = iter(made(trace, target, layer, **(defaults | given)))
             try:
-                for frame in frames:
+                while (frame := _next(frames)) is not _END:
                     yield _stamped(frame, name)
+            except NoMapsError as error:
+                raise NoMapsError(f"{error} {at_the_input()}") from error
             finally:
                 if isinstance(frames, Generator):
                     frames.close()
 
         run.__signature__ = plain_signature(made)  # type: ignore[attr-defined]
-        _METHODS[name] = Method(
+        entered = _METHODS[name] = Method(
             name,
             title,
             family,
@@ -176,6 +191,21 @@ def method(
         return run
 
     return enter
+
+
+_END: Any = object()
+
+
+def _next(frames: Frames) -> Attribution:
+    """The next frame, whichever mode the caller is in: one may begin a stream in inference mode, and go on outside."""
+    with torch.inference_mode(False):
+        return next(frames, _END)
+
+
+def at_the_input() -> str:
+    """Which methods would do where there are no maps, in words."""
+    names = ", ".join(repr(name) for name in _AT_THE_INPUT if name in _METHODS)
+    return f"Methods that explain the input need no maps: {names}."
 
 
 def _stamped(frame: Attribution, name: str) -> Attribution:

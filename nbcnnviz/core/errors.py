@@ -54,6 +54,10 @@ class MethodNotApplicableError(NbcnnvizError, ValueError):
     """The method has no meaning for this network, layer or target."""
 
 
+class NoMapsError(MethodNotApplicableError):
+    """The layer returns no maps."""
+
+
 class CompletenessError(MethodNotApplicableError):
     """A map's sum is not the change of the score that it promises to account for."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from nbcnnviz.core.errors import MethodNotApplicableError, NetworkError
+from nbcnnviz.core.errors import NetworkError, NoMapsError
 
 if TYPE_CHECKING:
     from nbcnnviz.core.network import Network
@@ -130,13 +130,13 @@ def arranged(network: Network, layer: str, values: Tensor, size: tuple[int, int]
     return layout.maps(values)
 
 
-def no_maps(network: Network, layer: str, shape: tuple[int, ...] | None = None) -> MethodNotApplicableError:
+def no_maps(network: Network, layer: str, shape: tuple[int, ...] | None = None) -> NoMapsError:
     """The error for a layer that has no maps; it says why, and names the nearest that has."""
     shape = (1, *network.layers[layer].shape) if shape is None else shape
     reason = network.layers[layer].reason if layer in network.layers else ""
     near = network.nearest_maps(layer)
     advice = f": choose a layer such as {near!r}." if near else ", and no layer of this network has any."
-    return MethodNotApplicableError(
+    return NoMapsError(
         f"Layer {layer!r} returns shape {shape}, not maps (N, C, h, w)" + (f": {reason}" if reason else "") + advice
     )
 

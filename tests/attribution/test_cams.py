@@ -223,8 +223,20 @@ def test_cam_applies_to_a_linear_layer_without_bias() -> None:
 @pytest.mark.parametrize("method", ["grad_cam", "cam", "guided_grad_cam", "gradient"])
 def test_a_layer_without_maps_is_an_error_that_names_one_with(method: str) -> None:
     trace = nv.Network(toys.classic(), size=12).trace(torch.randn(1, 3, 12, 12))
-    with pytest.raises(nv.MethodNotApplicableError, match=r"not maps .* such as '5'"):
+    with pytest.raises(nv.MethodNotApplicableError, match=r"not maps .* such as '5'.* the input .*'saliency'"):
         nv.attribute(trace, method=method, target=0, layer="8")
+
+
+@pytest.mark.parametrize("method", [name for name, known in nv.methods().items() if known.needs_layer])
+@pytest.mark.parametrize("of_a_trace", [False, True])
+def test_a_method_of_maps_refuses_the_input_and_says_which_methods_explain_it(method: str, of_a_trace: bool) -> None:
+    network = nv.Network(toys.classic(), size=12)
+    x = torch.randn(1, 3, 12, 12)
+    source = (network.trace(x),) if of_a_trace else (network, x)
+    with pytest.raises(nv.MethodNotApplicableError, match=r"which the input is not: .* such as '5'.* 'saliency'"):
+        nv.attribute(*source, method=method, target=0, layer="input")
+    with pytest.raises(nv.UnknownLayerError, match="no layer 'nowhere'"):
+        nv.attribute(*source, method=method, target=0, layer="nowhere")
 
 
 def test_a_layer_with_its_channels_last_has_maps_too() -> None:

@@ -117,3 +117,17 @@ def test_stopping_a_stream_closes_the_method(trace: nv.Trace) -> None:
     next(frames)
     frames.close()
     assert closed == [True]
+
+
+@pytest.mark.parametrize("method", list(nv.methods()))
+def test_the_callers_mode_makes_no_difference_and_may_change_within_a_stream(method: str) -> None:
+    network, x = nv.Network(toys.classic(), size=24), torch.randn(3, 3, 24, 24)
+    asked = {"method": method, "target": 1, **toys.few(method)}
+    expected = nv.attribute(network, x, **asked).values
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            frames = nv.attribute.stream(network, x, **asked)
+            last = next(frames)
+        for frame in frames:
+            last = frame
+        assert torch.allclose(last.values, expected, rtol=1e-4, atol=1e-7)
