@@ -195,7 +195,8 @@ def _standard_errors(sets: Tensor, scores: Tensor, values: Tensor) -> Tensor:
     along = design @ ways
     leverage = (along.square() / spectrum).sum(1)
     left = (scores - sets @ values) / (1 - leverage).clamp_min(1e-9)
-    return ((left[:, None] * along / spectrum) @ ways.T).norm(dim=0)
+    errors: Tensor = ((left[:, None] * along / spectrum) @ ways.T).norm(dim=0)
+    return errors
 
 
 def _regions(trace: Trace, picture: int, kind: str, window: int) -> Tensor:
