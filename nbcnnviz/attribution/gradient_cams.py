@@ -15,7 +15,7 @@ from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.core.errors import MethodNotApplicableError
 from nbcnnviz.core.layers import Layer
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.options import option
+from nbcnnviz.core.options import Above, option
 from nbcnnviz.core.targets import Target
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.render import upscaled
@@ -245,7 +245,9 @@ def layer_fusion(
     stages: int = option(
         3, low=1, high=16, help="How many layers: the last of each size of maps, from the one chosen up."
     ),
-    how: str = option("max", choices=("max", "mean"), help="How the maps are put together, place by place."),
+    how: str = option(
+        "max", choices=("max", "mean"), help="How the maps are put together, place by place.", when={"stages": Above(1)}
+    ),
 ) -> Frames:
     """The maps of several layers, each over its largest value, at the finest one's size (Jiang et al. 2021, section 3.3).
 

@@ -17,7 +17,7 @@ from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.attribution.sampling import NOISY, Mean, Nearby, batches, generator
 from nbcnnviz.attribution.sampling import baseline as baseline_of
 from nbcnnviz.core.errors import MethodNotApplicableError
-from nbcnnviz.core.options import option
+from nbcnnviz.core.options import Above, option
 from nbcnnviz.core.targets import Target
 from nbcnnviz.core.trace import Trace
 
@@ -28,7 +28,7 @@ _BATCH = option(
     None, low=1, high=4096, kind="int", screen=False, help="Pictures a pass; none: as many as memory allows."
 )
 _SIGMA = option(0.15, low=0, high=10, help="The noise's standard deviation, as a share of the input's range.")
-_SEED = option(0, low=0, high=2**31 - 1, help="Of the noise.")
+_SEED = option(0, low=0, high=2**31 - 1, help="Of the noise.", when={"sigma": Above(0)})
 
 
 @method(

@@ -35,6 +35,10 @@ class Above:
         return number is not None and number > self.bound
 
 
+Condition = Mapping[str, Container[Any]]
+"""Names of options, each with the values of which it is to be one."""
+
+
 @dataclass(frozen=True)
 class Option:
     """One option of a method or a recipe.
@@ -70,8 +74,8 @@ class Option:
     main
         Whether it is always in sight, and not among further settings.
     when
-        What other options must be for this one to count: their names, each with the values of which it is one. Where it does
-        not, it is not shown.
+        What other options must be for this one to count: their names, each with the values of which it is one. Of several
+        such conditions one suffices. Where it does not count, it is not shown.
     screen
         Whether it has a control; what changes no result, such as how many pictures a pass takes, is set in Python alone.
     implies
@@ -91,13 +95,14 @@ class Option:
     typical: tuple[float, ...] | None = None
     log: bool = False
     main: bool = False
-    when: Mapping[str, Container[Any]] = field(default_factory=dict, hash=False)
+    when: Condition | tuple[Condition, ...] = field(default_factory=dict, hash=False)
     implies: Mapping[Any, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     screen: bool = True
 
     def counts(self, values: Mapping[str, Any]) -> bool:
         """Whether it makes a difference, where the options have these values."""
-        return all(_plain(values.get(name)) in wanted for name, wanted in self.when.items())
+        conditions = self.when if isinstance(self.when, tuple) else (self.when,)
+        return any(all(_plain(values.get(name)) in wanted for name, wanted in one.items()) for one in conditions)
 
     def check(self, value: Any) -> Any:
         """The value as the method takes it; OptionValueError, with a sentence, for one that it cannot take."""

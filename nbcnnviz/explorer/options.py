@@ -90,7 +90,8 @@ class OptionControls:
                 self._set(control, _written(options[name], now[name], self._network))
                 counts = options[name].counts(now)
                 set_traits(control, disabled=disabled or not counts)
-                reveal(control, counts or options[name].main)  # what is always in sight is greyed out
+                if not disabled:  # nothing comes and goes while it cannot be used
+                    reveal(control, counts or options[name].main)  # what is always in sight is greyed out
 
     @staticmethod
     def _set(control: Any, value: Any) -> None:

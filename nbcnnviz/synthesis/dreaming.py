@@ -14,7 +14,7 @@ from torch import Tensor
 from nbcnnviz.core.errors import MethodNotApplicableError, UnknownOptionError
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.options import option
+from nbcnnviz.core.options import Above, option
 from nbcnnviz.core.targets import LayerEnergy, TargetLike, as_target
 from nbcnnviz.synthesis.ascent import Ascent, Frames, Schedule
 from nbcnnviz.synthesis.controls import Controls
@@ -43,7 +43,7 @@ def dream(
     layer: str | TargetLike = None,
     *,
     octaves: int = option(4, low=1, help="How many sizes, each the picture larger than the last."),
-    octave_scale: float = option(1.4, low=1, help="The factor between two sizes."),
+    octave_scale: float = option(1.4, low=1, help="The factor between two sizes.", when={"octaves": Above(1)}),
     steps: int = option(10, low=0, help="How many steps at each octave.", main=True),
     size: Size = option(
         None, help="Height and width, or one number for both. Default: the picture's own, at most 448.", kind="size"

@@ -77,7 +77,8 @@ class Fooled(Frame):
 
 
 @recipe(
-    "Fooling image", takes="picture", raises="", learning_rate=0.1, jitter=0, scale=0, rotate=0, jitter_after=0, redirected_relu=0
+    "Fooling image", takes="picture", raises="", when={"learning_rate": {"how": ("ascent", "pgd")}},
+    learning_rate=0.1, jitter=0, scale=0, rotate=0, jitter_after=0, redirected_relu=0,
 )  # fmt: skip
 def fool(
     net: Network,
@@ -161,7 +162,7 @@ def fool(
         _least_likely(net, picture if loading is None else loading.load(picture)) if to is None else net.class_index(to)
     )
     if how == "fgsm":
-        steps, settings = min(steps, 1), {"learning_rate": bound} | settings
+        steps, settings = min(steps, 1), settings | {"learning_rate": bound}
     elif how == "pgd" and controls is None:
         settings = dict(recipes()["fool"].options["how"].implies[how]) | settings
     level = (colours.high - colours.low).abs() / 255

@@ -18,7 +18,7 @@ from torch import Tensor
 from nbcnnviz.core.errors import ImageError, NameTakenError, UnknownOptionError
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
-from nbcnnviz.core.options import Option, declared, in_force, option, plain_signature, same_function
+from nbcnnviz.core.options import Above, Condition, Option, declared, in_force, option, plain_signature, same_function
 from nbcnnviz.core.targets import as_target
 from nbcnnviz.synthesis.ascent import Ascent, Frames, Schedule
 from nbcnnviz.synthesis.controls import CONTROLS, Controls
@@ -92,18 +92,33 @@ class Recipe:
 _RECIPES: dict[str, Recipe] = {}
 
 
+_MOVES = ("jitter", "scale", "rotate", "jitter_after")
+"""The controls by which each step sees the picture in another way, at random."""
+
 RUN: dict[str, Option] = {
     "steps": option(256, low=0, help="How many steps; there is one frame more.", main=True),
     "size": option(
         None, help="Height and width, or one number for both. Default: what the network is made for.", kind="size"
     ),
-    "seed": option(0, low=0, help="Of every random number: the same seed makes the same picture."),
+    "seed": option(
+        0,
+        low=0,
+        help="Of every random number: the same seed makes the same picture.",
+        when=(
+            *({name: Above(0)} for name in _MOVES),
+            {"start": ("noise",)},
+            {"start": (None,), "parameterization": ("fourier",)},
+        ),
+    ),
     "start": option(None, help="A picture to start from, 'noise', or 'mean' for the mean colour.", kind="picture"),
     "pictures": option(1, low=1, help="How many, of one objective."),
     "parameterization": option("fourier", choices=tuple(PARAMETERIZATIONS), help="What the picture is made of."),
     "optimiser": option("adam", choices=tuple(OPTIMISERS), help="How a gradient becomes a step."),
     "clip": option(
-        False, help="Whether pixels are kept between black and white.", label="Keep between black and white"
+        False,
+        help="Whether pixels are kept between black and white.",
+        label="Keep between black and white",
+        when={"parameterization": ("pixels",)},
     ),
     "precision": option("float32", choices=PRECISIONS, help="What the network computes in; 'auto' measures."),
 }
@@ -120,6 +135,7 @@ def recipe(
     raises: Literal["target", "layer", ""] = "target",
     own: Mapping[str, Any] | None = None,
     total: Callable[[Mapping[str, Any]], int] = itemgetter("steps"),
+    when: Mapping[str, Condition] | None = None,
     replace: bool = False,
     **defaults: Any,
 ) -> Callable[[Callable[..., Frames]], Any]:
@@ -131,6 +147,8 @@ def recipe(
         See `Recipe`.
     own
         The recipe's defaults for what `begin` takes and its signature does not name.
+    when
+        Of controls that do not always count with this recipe, when they do; see `nbcnnviz.core.options.Option`.
     replace
         Whether it may take the place of another function's recipe of the same name.
 
@@ -148,6 +166,7 @@ def recipe(
                 "or say @recipe(..., replace=True)."
             )
         options = _options_of(made, own or {}, defaults)
+        options |= {name: changed(options[name], when=condition) for name, condition in (when or {}).items()}
         parameters = inspect.signature(made).parameters
         filled = {n: options[n].default for n, p in parameters.items() if isinstance(p.default, Option)}
         # Tensors made in inference mode could have no gradient later.
@@ -275,7 +294,7 @@ def begin(
         ),
         _whole("steps", steps, 0),
         schedule or {},
-        (colours.low, colours.high) if clip else within,
+        (colours.low, colours.high) if clip and parameterization == "pixels" else within,
         precision,
         loading,
     )

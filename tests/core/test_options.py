@@ -127,6 +127,31 @@ def test_an_option_counts_where_the_others_have_the_values_that_it_needs(given) 
     assert not seed.counts({"baseline": given, "steps": 2})
 
 
+def test_of_several_conditions_one_suffices() -> None:
+    seed = Option("seed", 0, when=({"jitter": Above(0)}, {"start": (None,), "made_of": ("waves",)}))
+    assert seed.counts({"jitter": 1, "start": "mean"})
+    assert seed.counts({"jitter": 0, "start": None, "made_of": "waves"})
+    assert not seed.counts({"jitter": 0, "start": "mean", "made_of": "waves"})
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "idle", "value"),
+    [
+        ("smooth_grad", {"sigma": 0, "samples": 2}, "seed", 7),
+        ("smooth_grad_squared", {"sigma": 0, "samples": 2}, "seed", 7),
+        ("layer_fusion", {"stages": 1}, "how", "mean"),
+    ],
+)
+def test_what_does_not_count_at_a_number_changes_no_map(method: str, given: dict, idle: str, value: object) -> None:
+    torch.manual_seed(0)
+    trace = nv.Network(toys.classic(), size=32).trace(torch.rand(3, 32, 32))
+    known = methods()[method]
+    assert not known.options[idle].counts(known.defaults | given)
+    assert known.options[idle].counts(known.defaults)
+    one, other = (nv.attribute(trace, method=method, target=1, **given, **more) for more in ({}, {idle: value}))
+    assert one.values.equal(other.values)
+
+
 def test_a_seed_of_a_baseline_counts_where_that_is_noise_alone() -> None:
     """Every method with a baseline whose only chance is that baseline's."""
     for name, method in methods().items():

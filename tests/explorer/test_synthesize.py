@@ -324,6 +324,24 @@ def test_each_way_to_fool_has_its_own_numbers(made: Bench, how: str, rate: float
         assert frame.change_linf <= 2
 
 
+def test_a_seed_is_shown_where_something_is_random_and_comes_only_when_nothing_runs(made: Bench) -> None:
+    made.recipe.value = "fool"
+    assert made.seed.layout.display == "none"
+    made.jitter.value = 4
+    assert made.seed.layout.display is None
+    made.jitter.value = 0
+    assert made.seed.layout.display == "none"
+    made.to.value = "goldfish (1)"
+    made.steps.value = 100_000
+    made.learning_rate.value = 1e-4
+    made.click("begin")
+    made.jitter.value = 4
+    assert made.seed.layout.display == "none", "the controls beside it stay in their places"
+    made.panel.stop()
+    made.panel.wait(PATIENCE)
+    assert made.seed.layout.display is None
+
+
 # What it is about.
 
 

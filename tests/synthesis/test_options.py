@@ -6,6 +6,7 @@ import inspect
 from dataclasses import asdict
 
 import pytest
+import torch
 
 import nbcnnviz as nv
 from nbcnnviz import synthesis as s
@@ -112,6 +113,50 @@ def test_a_choice_implies_defaults_and_says_what_makes_no_difference() -> None:
     assert in_force(options, {"how": "fgsm"})["steps"] == 1
     assert options["bound"].counts({"how": "pgd"})
     assert not options["bound"].counts({"how": "ascent"})
+
+
+STILL = {"jitter": 0, "scale": 0, "rotate": 0, "jitter_after": 0}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given", "idle", "value"),
+    [
+        ("fool", {}, "seed", 7),
+        ("fool", {"how": "fgsm"}, "learning_rate", 50),
+        ("dream", {"jitter": 0, "octaves": 2}, "seed", 7),
+        ("dream", {"octaves": 1}, "octave_scale", 2.0),
+        ("class_model", STILL, "seed", 7),
+        ("synthesize", {**STILL, "parameterization": "pixels"}, "seed", 7),
+        ("synthesize", {**STILL, "start": "mean"}, "seed", 7),
+        ("feature_visualization", {"learning_rate": 3}, "clip", True),
+    ],
+)
+def test_what_does_not_count_in_a_recipe_changes_no_picture(net: nv.Network, recipe, given, idle, value) -> None:
+    known = nv.recipes()[recipe]
+    assert not known.options[idle].counts(in_force(known.options, given))
+    about = "coffee" if known.takes == "picture" else 1
+    one, other = ([*known.run(net, about, **given, **more, steps=2)] for more in ({}, {idle: value}))
+    assert torch.equal(one[-1].input, other[-1].input)
+    assert not torch.equal(one[0].input, one[-1].input), "it goes somewhere"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given"),
+    [
+        *(("fool", {name: 0.5 if name == "scale" else 4}) for name in STILL),
+        ("dream", {}),
+        ("invert", {}),
+        ("deep_visualization", {}),
+        ("synthesize", STILL),
+        ("synthesize", {**STILL, "parameterization": "pixels", "start": "noise"}),
+    ],
+)
+def test_a_seed_counts_where_something_is_random(net: nv.Network, recipe: str, given: dict) -> None:
+    known = nv.recipes()[recipe]
+    assert known.options["seed"].counts(in_force(known.options, given))
+    about = "coffee" if known.takes == "picture" else 1
+    one, other = ([*known.run(net, about, **given, seed=seed, steps=2)] for seed in (0, 7))
+    assert not torch.equal(one[-1].input, other[-1].input)
 
 
 def test_the_class_of_a_fooling_image_is_given_by_place_or_by_name(net: nv.Network) -> None:
