@@ -31,10 +31,12 @@ def pointing(result: Attribution, where: Any, *, tolerance: float = 15, smooth: 
         The object: a box ``(left, top, right, bottom)`` in pixels of the picture as the network saw it, right and bottom
         excluded; several boxes; or a mask (H, W), true where it is.
     tolerance
-        How far outside, in pixels, still counts. Default: 15, as in the literature.
+        How far outside, in pixels of the network's input, still counts. Default: 15. The published numbers are for 15
+        pixels of the picture itself, before it is scaled: for these give `object_mask` the tolerance, and 0 here.
     smooth
-        The standard deviation of a Gaussian that the map is blurred by first, as a share of the picture's longer side.
-        Default: 0. The published numbers of gradients and guided backprop are for 0.02 (Fong et al. 2019).
+        The standard deviation of a Gaussian that the map is blurred by first, as a share of the picture's longer side,
+        what is outside taken for what is at the edge. Default: 0. The published numbers of gradients and guided backprop
+        are for 0.02 (Fong et al. 2019).
     picture
         Which of the batch.
 
@@ -57,7 +59,7 @@ def pointing(result: Attribution, where: Any, *, tolerance: float = 15, smooth: 
     if smooth:
         from scipy.ndimage import gaussian_filter
 
-        values = torch.from_numpy(gaussian_filter(values.numpy(), smooth * max(values.shape)))
+        values = torch.from_numpy(gaussian_filter(values.numpy(), smooth * max(values.shape), mode="nearest"))
     mask = mask_of(where, (values.shape[0], values.shape[1]))
     near = _widened(mask, tolerance)
     # A map that is the same everywhere points at nothing.
@@ -75,7 +77,7 @@ def pointing(result: Attribution, where: Any, *, tolerance: float = 15, smooth: 
     )
 
 
-def object_mask(network: Network, picture: Any, where: ObjectBox | Sequence[Any]) -> Tensor:
+def object_mask(network: Network, picture: Any, where: ObjectBox | Sequence[Any], *, tolerance: float = 0.0) -> Tensor:
     """Where an object of a picture is in the network's input: a mask (H, W), for `pointing`.
 
     A picture of the object alone, white on black, goes through the network's own preprocessing: whatever that scales
@@ -90,6 +92,8 @@ def object_mask(network: Network, picture: Any, where: ObjectBox | Sequence[Any]
     where
         The object as `nbcnnviz.sample_boxes` gives it, or its box ``(left, top, right, bottom)``, or several, in pixels
         of the picture.
+    tolerance
+        How far outside, in pixels of the picture, is counted as the object: 15 in the published pointing game. Default: 0.
 
     Raises
     ------
@@ -98,7 +102,7 @@ def object_mask(network: Network, picture: Any, where: ObjectBox | Sequence[Any]
     """
     size = load_image(picture).size
     box = where.box if isinstance(where, ObjectBox) else where
-    alone = mask_of(box, (size[1], size[0]))
+    alone = _widened(mask_of(box, (size[1], size[0])), tolerance)
     pixels = network.unprocess(network.batch(Image.fromarray(alone.numpy())))
     mask = pixels[0].mean(0).cpu() > 0.5
     if not bool(mask.any()):

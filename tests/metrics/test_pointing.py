@@ -87,6 +87,20 @@ def test_a_blur_first_lets_the_many_outweigh_the_one(trace) -> None:
     assert smoothed.details["place"] == (14, 20), "the middle of the crowd"
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torchray")
+def test_a_blur_takes_what_is_outside_for_what_is_at_the_edge(trace) -> None:
+    """As TorchRay: a gradient that is strong along an edge points there, more than under a mirrored continuation."""
+    from torchray.utils import imsmooth
+
+    values = torch.rand(64, 1, *trace.size, generator=torch.Generator().manual_seed(0))
+    for one in values[:, None]:
+        place = pointing(Attribution(one, as_target(0, trace), "input", trace), (0, 0, 9, 9), smooth=0.05).details[
+            "place"
+        ]
+        smoothed = imsmooth(one, sigma=0.05 * max(trace.size), padding_mode="replicate")
+        assert place == divmod(int(smoothed.argmax()), trace.size[1])
+
+
 def test_an_object_outside_is_refused(trace) -> None:
     with pytest.raises(nv.ImageError, match="outside"):
         pointing(peak(trace, (0, 0, 1)), (50, 50, 60, 60))
@@ -136,6 +150,21 @@ def test_an_object_is_where_the_preprocessing_puts_it(preprocess) -> None:
     expected = torch.zeros(40, 40, dtype=torch.bool)
     expected[10:20, 5:25] = True
     assert torch.equal(object_mask(net, picture, (10, 100, 50, 200)), expected)
+
+
+def test_a_tolerance_in_pixels_of_the_picture_is_scaled_with_it() -> None:
+    net = nv.Network(toys.classic(), preprocess=squashed)
+    picture = Image.new("RGB", (80, 400))
+    found = object_mask(net, picture, (10, 100, 50, 200), tolerance=20)
+    # Twenty pixels are ten of the input across, five of them outside, and two down; the corners are round.
+    expected = torch.zeros(40, 40, dtype=torch.bool)
+    expected[10:20, 0:35] = True
+    assert torch.equal(found[10:20], expected[10:20])
+    rows, columns = found.any(1).nonzero().flatten(), found.any(0).nonzero().flatten()
+    assert (int(rows.min()), int(rows.max())) == (8, 21)
+    assert (int(columns.min()), int(columns.max())) == (0, 34)
+    assert not found[8, 34]
+    assert bool(found[8, 15])
 
 
 def test_an_object_is_scaled_and_cropped_as_the_picture_is(bundled) -> None:
