@@ -19,6 +19,9 @@ GREY = (124, 116, 104)
 
 KINDS = ("photographs", "composed", "textures")
 
+GROUNDS = ("grey", "texture")
+"""What objects can be pasted on at random."""
+
 
 @dataclass(frozen=True)
 class ObjectBox:
@@ -41,7 +44,7 @@ class ObjectBox:
 
 @dataclass(frozen=True)
 class Composed:
-    """Objects pasted on grey, each known and at a known place.
+    """Objects pasted on a ground, each known and at a known place.
 
     Attributes
     ----------
@@ -139,6 +142,7 @@ _PASTED = {
 
 # What pictures are composed of at random: from scikit-image alone, so that a seed gives the same ones everywhere.
 _CUT_OUT = ("chelsea", "coffee", "motorcycle", "camera")
+_GROUND = ("brick", "grass", "gravel")
 
 
 def samples(kind: str | None = None) -> list[str]:
@@ -212,9 +216,9 @@ def sample(name: str) -> Composed:
 
 
 def composed(
-    count: int = 30, *, objects: int = 2, size: int | tuple[int, int] = 448, seed: int = 0
+    count: int = 30, *, objects: int = 2, size: int | tuple[int, int] = 448, ground: str = "grey", seed: int = 0
 ) -> Iterator[Composed]:
-    """Pictures with objects of the sample photographs at random places of a grey ground, none over another.
+    """Pictures with objects of the sample photographs at random places of a ground, none over another.
 
     For the pointing game, and to see whether a map tells classes apart. The objects are other ones within each picture;
     each is scaled so that its longer side is 0.3 to 0.5 of the picture's shorter one, and lies within the inner 7/8 of
@@ -228,8 +232,11 @@ def composed(
         How many objects in each, 1 to 4. Default: 2.
     size
         Height and width in pixels, or one number for both. Default: 448.
+    ground
+        ``"grey"``, ImageNet's mean colour; or ``"texture"``, a random part of a photograph of bricks, grass or gravel, at
+        a random scale. Default: grey.
     seed
-        Of places, sizes and choice. The same seed gives the same pictures.
+        Of places, sizes, choice and ground. The same seed gives the same pictures; the places are those on any ground.
 
     Yields
     ------
@@ -239,17 +246,29 @@ def composed(
     Raises
     ------
     ImageError
-        If there are more objects than there are to paste, or the picture is smaller than 32 pixels.
+        If there are more objects than there are to paste, no such ground, or the picture is smaller than 32 pixels.
     """
     height, width = (size, size) if isinstance(size, int) else size
     if not 1 <= objects <= len(_CUT_OUT):
         raise ImageError(f"A picture is composed of 1 to {len(_CUT_OUT)} objects, not {objects}.")
     if min(height, width) < 32:
         raise ImageError(f"A composed picture is 32 pixels or more a side, not {height} x {width}.")
-    draw = Random(seed)
+    if ground not in GROUNDS:
+        raise ImageError(f"Objects are pasted on {' or '.join(GROUNDS)}, not on {ground!r}.")
+    draw, draw_ground = Random(seed), Random(seed)
     for _ in range(count):
         names = draw.sample(_CUT_OUT, objects)
-        yield _pasted((width, height), _places(names, (width, height), draw))
+        below = _texture_of((width, height), draw_ground) if ground == "texture" else None
+        yield _pasted((width, height), _places(names, (width, height), draw), below)
+
+
+def _texture_of(size: tuple[int, int], draw: Random) -> Image.Image:
+    """A random part of a texture; ``size`` is (width, height)."""
+    whole = sample(draw.choice(_GROUND)).picture
+    scale = draw.uniform(0.4, 1) * min(whole.width / size[0], whole.height / size[1])
+    width, height = scale * size[0], scale * size[1]
+    left, top = draw.uniform(0, whole.width - width), draw.uniform(0, whole.height - height)
+    return whole.resize(size, Image.Resampling.BICUBIC, box=(left, top, left + width, top + height))
 
 
 def _places(names: list[str], size: tuple[int, int], draw: Random) -> tuple[tuple[str, int, int, int], ...]:
@@ -274,9 +293,11 @@ def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _pasted(size: tuple[int, int], pasted: tuple[tuple[str, int, int, int], ...]) -> Composed:
-    """Objects on grey; ``size`` is (width, height)."""
-    picture, found = Image.new("RGB", size, GREY), []
+def _pasted(
+    size: tuple[int, int], pasted: tuple[tuple[str, int, int, int], ...], ground: Image.Image | None = None
+) -> Composed:
+    """Objects on a ground of this size, or on grey; ``size`` is (width, height)."""
+    picture, found = Image.new("RGB", size, GREY) if ground is None else ground.copy(), []
     for name, left, top, width in pasted:
         thing = _FILES[name].objects[0]
         cut = sample(name).picture.crop(thing.box)

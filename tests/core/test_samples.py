@@ -113,15 +113,38 @@ def test_random_pictures_hold_their_objects_where_they_say() -> None:
             assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
 
 
-def test_the_seed_makes_the_picture() -> None:
-    first, again = list(nv.composed(4, size=96, seed=1)), list(nv.composed(4, size=96, seed=1))
+def test_objects_on_a_texture_lie_where_they_do_on_grey() -> None:
+    asked = {"objects": 1, "size": (200, 320), "seed": 3}
+    found = list(nv.composed(12, ground="texture", **asked))
+    for one, on_grey in zip(found, nv.composed(12, **asked), strict=True):
+        assert one.picture.size == (320, 200)
+        assert one.objects == on_grey.objects
+        (left, top, right, bottom) = one.objects[0].box
+        pixels, plain = np.asarray(one.picture).copy(), np.asarray(on_grey.picture)
+        assert (pixels[top:bottom, left:right] == plain[top:bottom, left:right]).all()
+        assert pixels[:top].std() > 5
+        assert (np.ptp(pixels[:top], 2) == 0).all(), "the textures are black and white photographs"
+    grounds = [np.asarray(one.picture)[:12, :20] for one in found]
+    assert all((a != b).any() for a, b in combinations(grounds, 2)), "each is another part"
+
+
+@pytest.mark.parametrize("ground", ["grey", "texture"])
+def test_the_seed_makes_the_picture(ground: str) -> None:
+    first, again, other = (list(nv.composed(4, size=96, ground=ground, seed=seed)) for seed in (1, 1, 2))
     assert [a.objects for a in first] == [b.objects for b in again]
     assert all((np.asarray(a.picture) == np.asarray(b.picture)).all() for a, b in zip(first, again, strict=True))
-    assert [a.objects for a in first] != [b.objects for b in nv.composed(4, size=96, seed=2)]
+    assert [a.objects for a in first] != [b.objects for b in other]
     assert all(a.objects != b.objects for a, b in pairwise(first))
 
 
-@pytest.mark.parametrize(("asked", "told"), [({"objects": 9}, "1 to 4 objects, not 9"), ({"size": 8}, "32 pixels")])
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"objects": 9}, "1 to 4 objects, not 9"),
+        ({"size": 8}, "32 pixels"),
+        ({"ground": "sky"}, "grey or texture, not on 'sky'"),
+    ],
+)
 def test_what_cannot_be_composed_is_a_sentence(asked, told) -> None:
     with pytest.raises(nv.ImageError, match=told):
         next(nv.composed(1, **asked))
