@@ -93,6 +93,21 @@ def test_a_map_that_knows_the_one_pixel_that_counts_beats_chance() -> None:
     assert gone.auc < gone.chance
 
 
+def test_chance_is_the_mean_of_maps_whose_areas_are_told(net, trace) -> None:
+    """Each is a map of random numbers as coarse as the one judged, scaled up as that is, and judged by hand."""
+    curve = insertion(trace, result_of(trace, torch.rand(1, 1, 4, 4)), steps=5, random_maps=3, seed=7)
+    x, generator = trace.input[0].detach(), torch.Generator().manual_seed(7)
+    expected = []
+    for _ in range(3):
+        coarse = torch.rand(1, 1, 4, 4, generator=generator)
+        values = nn.functional.interpolate(coarse, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
+        found = by_hand(net, blurred(x[None])[0], x, values, 5)
+        expected.append(np.trapezoid(found, np.linspace(0, 1, 6)))
+    assert curve.random == pytest.approx(expected, rel=1e-5)
+    assert curve.chance == pytest.approx(np.mean(expected), rel=1e-5)
+    assert insertion(trace, result_of(trace, torch.rand(1, 1, 4, 4)), steps=5, random_maps=0).random == ()
+
+
 def test_another_target_than_a_class_is_measured_by_its_score(net, trace) -> None:
     target = nv.Channel("4", 3)
     curve = insertion(trace, result_of(trace, torch.rand(1, 1, 4, 4), target), steps=2, random_maps=0)
