@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,13 +68,19 @@ class _File:
     kind: str
     objects: tuple[ObjectBox, ...] = ()
 
-    def at(self) -> Path | None:
-        """The file; None where the package is not installed, or comes without it."""
-        found = find_spec(self.package)
-        for folder in (found.submodule_search_locations or ()) if found else ():
-            if (Path(folder) / self.path).is_file():
-                return Path(folder) / self.path
+    def at(self, folders: Iterable[str] | None = None) -> Path | None:
+        """The file; None where the package is not installed, or comes without it. ``folders`` are its package's."""
+        for folder in _folders(self.package) if folders is None else folders:
+            path = os.path.join(folder, self.path)
+            if os.path.isfile(path):
+                return Path(path)
         return None
+
+
+def _folders(package: str) -> list[str]:
+    """Where a package is, which is not imported for that; nowhere, if it is not installed."""
+    found = find_spec(package)
+    return list(found.submodule_search_locations or ()) if found else []
 
 
 @dataclass(frozen=True)
@@ -164,12 +171,12 @@ def samples(kind: str | None = None) -> list[str]:
     """
     if kind is not None and kind not in KINDS:
         raise ImageError(f"Samples are of the kinds {', '.join(KINDS)}, not {kind!r}.")
-    there = {
-        "photographs": [name for name, file in _FILES.items() if file.kind == "photographs" and file.at()],
-        "composed": list(_PASTED),
-        "textures": [name for name, file in _FILES.items() if file.kind == "textures" and file.at()],
-    }
-    return [name for found in KINDS if kind in (None, found) for name in there[found]]
+    # To look for a package takes longer than for a file in it: once a call each, and not once for all, since a package
+    # may be installed meanwhile.
+    folders = {package: _folders(package) for package in {file.package for file in _FILES.values()}}
+    there = {name: file.kind for name, file in _FILES.items() if file.at(folders[file.package])}
+    there |= dict.fromkeys(_PASTED, "composed")
+    return [name for found in KINDS if kind in (None, found) for name in there if there[name] == found]
 
 
 def is_sample(name: object) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import PathFinder
 from importlib.metadata import distribution
 from itertools import combinations, pairwise
 
@@ -41,6 +43,34 @@ def test_photographs_come_first_and_textures_last() -> None:
     assert set(TODAY) <= set(names)
     with pytest.raises(nv.ImageError, match="kinds photographs, composed, textures, not 'films'"):
         nv.samples("films")
+
+
+class Asked:
+    """A finder that finds nothing, and notes what is looked for."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        self.names.append(name)
+
+
+def test_each_package_is_looked_for_once_a_call_and_a_new_one_is_seen(monkeypatch, tmp_path) -> None:
+    before, asked = nv.samples(), Asked()
+    for package in ("skimage", "sklearn", "matplotlib"):
+        monkeypatch.delitem(sys.modules, package, raising=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "meta_path", [asked, *sys.meta_path])
+        assert nv.samples() == before
+        assert sorted(asked.names) == ["matplotlib", "skimage", "sklearn"]
+        patched.setattr(sys, "meta_path", [asked])  # as if nothing were installed
+        assert nv.samples() == nv.samples("composed")
+        (tmp_path / "skimage" / "data").mkdir(parents=True)
+        (tmp_path / "skimage" / "data" / "grass.png").write_bytes(b"")
+        patched.setattr(sys, "meta_path", [PathFinder])
+        patched.setattr(sys, "path", [str(tmp_path)])
+        assert nv.samples() == [*nv.samples("composed"), "grass"]
+    assert nv.samples() == before
 
 
 def test_every_object_lies_within_its_picture() -> None:
