@@ -15,6 +15,7 @@ from nbcnnviz.attribution.sampling import batch_size, batches
 from nbcnnviz.core.errors import MethodNotApplicableError
 from nbcnnviz.core.options import option
 from nbcnnviz.core.targets import ClassScore, Target
+from nbcnnviz.core.targets.batches import one_by_one
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.render import upscaled
 
@@ -233,7 +234,7 @@ def _class_of(scores: Tensor, target: Target, trace: Trace, picture: int) -> Ten
 
 
 def _score_of(trace: Trace, target: Target) -> Tensor:
-    return target(trace).detach()
+    return one_by_one(target, trace).detach()
 
 
 def _from_layer(trace: Trace, target: Target | None, layer: str, picture: int):  # type: ignore[no-untyped-def]

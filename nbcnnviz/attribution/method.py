@@ -163,6 +163,8 @@ def method(
         @functools.wraps(made)
         def run(trace: Any, target: Any, layer: str, **given: Any) -> Generator[Attribution, None, None]:
             entered.check_layer(trace.network, layer)
+            if target.pictures not in (None, len(trace)):
+                target(trace)  # it says what is amiss, before some of its parts answer for the pictures there are
             frames = iter(made(trace, target, layer, **(defaults | given)))
             try:
                 while (frame := _next(frames)) is not _END:

@@ -19,7 +19,7 @@ from nbcnnviz.core.memory import free_memory
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.preprocess import blurred
 from nbcnnviz.core.targets import Target
-from nbcnnviz.core.targets.batches import OnePicture
+from nbcnnviz.core.targets.batches import OnePicture, one_by_one
 from nbcnnviz.core.trace import Trace
 
 T = TypeVar("T")
@@ -200,7 +200,7 @@ class Nearby:
 
     def scores(self, trace: Trace) -> Tensor:
         """What is asked of the pictures of a trace, (N,), float64 and detached."""
-        return self._target(trace).detach().double()
+        return one_by_one(self._target, trace).detach().double()
 
     def batch_size(self, batch: int | None) -> int:
         """How many variants to run at once; see the function of this name."""
@@ -215,9 +215,9 @@ class _Repeated(Target):
 
     def __call__(self, trace: Trace) -> Tensor:
         if len(trace) == self._count:
-            return self._target(trace)
+            return one_by_one(self._target, trace)
         parts = (OnePicture(trace, at, self._count) for at in range(0, len(trace), self._count))
-        return torch.cat([self._target(part) for part in parts])  # type: ignore[arg-type]
+        return torch.cat([one_by_one(self._target, part) for part in parts])  # type: ignore[arg-type]
 
     @property
     def layers(self) -> frozenset[str] | None:

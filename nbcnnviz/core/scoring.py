@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nbcnnviz.core.errors import ArgumentTypeError, MethodNotApplicableError, NetworkError
 from nbcnnviz.core.folding import Prepare as Prepare
 from nbcnnviz.core.folding import agree, folding
+from nbcnnviz.core.targets.batches import one_by_one
 from nbcnnviz.core.trace import Trace
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Scorer:
     def read(self, trace: Trace) -> Tensor:
         """The target's scores of a trace of this scorer."""
         with torch.no_grad():
-            return (trace.scores if self._target is None else self._target(trace)).detach()
+            return (trace.scores if self._target is None else one_by_one(self._target, trace)).detach()
 
     def trace(self, x: Tensor, prepare: Prepare | None = None, pictures: int | None = None) -> Trace:
         """The pass itself, of which no gradient can be taken.

@@ -131,3 +131,28 @@ def test_the_callers_mode_makes_no_difference_and_may_change_within_a_stream(met
         for frame in frames:
             last = frame
         assert torch.allclose(last.values, expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", list(nv.methods()))
+@pytest.mark.parametrize("few", [True, False])
+def test_targets_for_another_number_of_pictures_are_refused(method: str, few: bool) -> None:
+    trace = nv.Network(toys.classic(), size=24).trace(torch.randn(3, 3, 24, 24))
+    classes = (1, 2) if few else (1, 2, 3, 4)
+    for target in (classes, nv.ClassScore(classes) - nv.ClassScore(0), [nv.ClassScore(k) for k in classes]):
+        with pytest.raises(nv.NbcnnvizError, match="one a picture"):
+            nv.attribute(trace, method=method, target=target, **toys.few(method))
+
+
+@pytest.mark.parametrize("method", [name for name in nv.methods() if name != "cam"])
+def test_a_function_may_give_one_number_for_all_pictures(method: str) -> None:
+    trace = nv.Network(toys.classic(), size=24).trace(torch.randn(3, 3, 24, 24))
+    asked = {"method": method, **toys.few(method)}
+    for of_all, of_each in (
+        (lambda t: t.scores[:, 1].sum(), nv.ClassScore(1) - 0),
+        (lambda t: t.scores[:, :3].sum(), lambda t: t.scores[:, :3].sum(1)),
+    ):
+        found, expected = (nv.attribute(trace, target=target, **asked).values for target in (of_all, of_each))
+        assert torch.allclose(found, expected, rtol=1e-3, atol=1e-6)
+        if method == "integrated_gradients":
+            missing = nv.attribute(trace, target=of_all, **asked).completeness
+            assert torch.allclose(missing, nv.attribute(trace, target=of_each, **asked).completeness, atol=1e-6)

@@ -59,6 +59,10 @@ class Function(Target):
             )
         return value.flatten() if value.numel() == count else value.flatten().expand(count) / count
 
+    def mixes(self, trace: Trace) -> bool:
+        """Where the function gives one number for several pictures."""
+        return len(trace) > 1 and self.function(trace).numel() == 1
+
     def __repr__(self) -> str:
         name = self.name or getattr(self.function, "__name__", "")
         return name if name.isidentifier() else "target"

@@ -77,6 +77,10 @@ class Target(ABC):
         """The target for one picture of the batch by itself, where it asks something else of each."""
         return self
 
+    def mixes(self, trace: Trace) -> bool:
+        """Whether the score of a picture of this pass is not what it would be by itself."""
+        return False
+
     def pinned(self, trace: Trace) -> Target:
         """The target for every other pass, where what it is about is found at this trace: a box of its list, say."""
         return self
@@ -143,6 +147,10 @@ class _Composed(Target):
     def placeholders(self) -> Mapping[str, str]:
         """Those of the parts."""
         return {name: what for part in self.parts for name, what in part.placeholders.items()}
+
+    def mixes(self, trace: Trace) -> bool:
+        """Whether one of the parts does."""
+        return any(part.mixes(trace) for part in self.parts)
 
     def check(self, network: Network) -> None:
         """See `Target.check`."""

@@ -48,6 +48,10 @@ class Diversity(Target):
         alike = grams @ grams.T
         return -(alike.sum(1) - alike.diagonal()) / max(1, len(alike) - 1)
 
+    def mixes(self, trace: Trace) -> bool:
+        """Where there are others."""
+        return len(trace) > 1
+
     def __repr__(self) -> str:
         return f"nv.Diversity({self.layer!r})"
 
@@ -80,6 +84,10 @@ class Each(_Composed):
         """One for each target."""
         return len(self.targets)
 
+    def mixes(self, trace: Trace) -> bool:
+        """Never: each target is asked of its picture alone."""
+        return False
+
     def pinned(self, trace: Trace) -> Target:
         """See `Target.pinned`."""
         if len(trace.input) != len(self.targets):
@@ -104,6 +112,13 @@ class Each(_Composed):
     def describe(self, network: Network) -> str:
         """The targets in words."""
         return ", ".join(target.describe(network) for target in self.targets)
+
+
+def one_by_one(target: Target, trace: Trace) -> Tensor:
+    """The scores, (N,), that the pictures of a pass have each by itself, whatever else is in the batch."""
+    if not target.mixes(trace):
+        return target(trace)
+    return torch.cat([target(OnePicture(trace, i)) for i in range(len(trace))])  # type: ignore[arg-type]
 
 
 class OnePicture:
