@@ -9,6 +9,7 @@ from os import PathLike
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from PIL import Image
 
 from nbcnnviz.attribution.result import Attribution
@@ -25,6 +26,7 @@ Box = tuple[int, int, int, int]
 
 _BETA = 1000.0  # how much a step in colour holds a random walker back; of skimage's 130 little is left of an edge
 _ROUNDS = 5
+_LONGEST = 640  # pixels: a mask of so many takes 5 s of one core, of 1,536 it takes 40, and nothing interrupts it
 _UNKNOWN, _OBJECT, _GROUND = 0, 1, 2
 
 
@@ -137,6 +139,9 @@ def segment(
     colours of the picture decide about the rest. Of maps of single pixels those that average over noise serve best,
     ``attribute(..., method="smooth_grad")`` with ``smooth=3``; Grad-CAM serves as it is.
 
+    A picture whose longer side has more than 640 pixels, as the network sees it, is segmented at 640, and the mask scaled
+    up to it: its edge is then as fine as a pixel of those. It takes a few seconds at most, and cannot be interrupted.
+
     Parameters
     ----------
     result
@@ -181,9 +186,10 @@ def segment(
         raise OptionValueError(f"smooth is a number of pixels, zero or more, not {smooth}.", "smooth")
     if how not in _WAYS:
         raise OptionValueError(f"how is one of {', '.join(_WAYS)}, not {how!r}.", "how")
-    seeds = _seeds(_strengths(result, picture, smooth), foreground, background)
+    size = _bounded(result.trace.size)
+    seeds = _seeds(_strengths(result, picture, size, smooth), foreground, background)
     seen = result.trace.pictures[picture]
-    pixels = np.asarray(seen)
+    pixels = np.asarray(seen if size == result.trace.size else seen.resize(size[::-1], Image.Resampling.BOX))
     if (pixels == pixels[:1, :1]).all():
         raise MethodNotApplicableError(
             "The picture has one colour everywhere: no edge parts an object from its background."
@@ -195,11 +201,26 @@ def segment(
         raise MethodNotApplicableError(
             "Nothing of the picture goes with the places where the map is strongest: try a lower foreground, or another map."
         )
-    return Mask(mask, seen, result)
+    return Mask(_scaled(mask, result.trace.size), seen, result)
 
 
-def _strengths(result: Attribution, picture: int, smooth: float) -> np.ndarray:
-    """How strongly a map speaks for each place, (H, W) float32."""
+def _bounded(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a picture to be segmented: its own, or less."""
+    shrink = min(1.0, _LONGEST / max(size))
+    return max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))
+
+
+def _scaled(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask at another size, each pixel as most of what is around it."""
+    if mask.shape == size:
+        return mask
+    picture = Image.fromarray(mask.astype(np.uint8) * 255).resize(size[::-1], Image.Resampling.BILINEAR)
+    scaled: np.ndarray = np.asarray(picture) >= 128
+    return scaled
+
+
+def _strengths(result: Attribution, picture: int, size: tuple[int, int], smooth: float) -> np.ndarray:
+    """How strongly a map speaks for each place of a picture of this size, (H, W) float32."""
     count = len(result.values)
     if not -count <= picture < count:
         raise MethodNotApplicableError(f"The map is of {count} pictures: there is no picture {picture}.")
@@ -215,11 +236,13 @@ def _strengths(result: Attribution, picture: int, smooth: float) -> np.ndarray:
             f"The map is {float(one.min()):g} everywhere, and tells no object from its background: explain another class, "
             "or use another method."
         )
-    strengths: np.ndarray = upscaled(one, result.trace.size)[0, 0].cpu().numpy()
+    finer = one.shape[2] > size[0] or one.shape[3] > size[1]
+    at_size = torch.nn.functional.adaptive_avg_pool2d(one, size) if finer else upscaled(one, size)
+    strengths: np.ndarray = at_size[0, 0].cpu().numpy()
     if smooth:
         from scipy.ndimage import gaussian_filter
 
-        strengths = gaussian_filter(strengths, smooth)
+        strengths = gaussian_filter(strengths, smooth * max(size) / max(result.trace.size))
     return strengths
 
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import nbcnnviz as nv
+from nbcnnviz.attribution import segmentation
 from nbcnnviz.core.targets import as_target
 from nbcnnviz.metrics import object_mask
 from tests import toys
@@ -57,6 +59,31 @@ def test_the_colours_of_the_picture_give_the_object_its_edge(net, how) -> None:
     assert found.box == (10, 22, 39, 51)
     assert found.area == pytest.approx(disc().mean(), rel=0.01)
     assert (bump() > bump().quantile(0.95)).sum() < 0.5 * disc().sum(), "the map alone knows a part of it"
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_a_large_picture_is_segmented_at_a_bounded_size_and_the_mask_is_of_its_own(monkeypatch, how) -> None:
+    given = []
+
+    def seen(pixels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+        given.append((pixels.shape, seeds.shape))
+        return way(pixels, seeds)
+
+    way = segmentation._WAYS[how]
+    monkeypatch.setitem(segmentation._WAYS, how, seen)
+    monkeypatch.setattr(segmentation, "_LONGEST", 64)
+    large = nv.Network(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)), size=(3 * SIZE, 4 * SIZE))
+    y, x = np.mgrid[: 3 * SIZE, : 4 * SIZE]
+    thing = (y - 100) ** 2 + (x - 90) ** 2 <= 56**2
+    pixels = np.where(thing[..., None], (200, 60, 40), (40, 70, 180)).astype(np.uint8)
+    sharp = torch.from_numpy(np.exp(-((y - 96) ** 2 + (x - 98) ** 2) / (2.0 * 30**2))).float()[None, None]
+    coarse = nn.functional.adaptive_avg_pool2d(sharp, (12, 16))
+    for values, options in ((sharp, {}), (sharp, {"smooth": 3}), (coarse, {})):
+        found = nv.segment(map_of(large, Image.fromarray(pixels), values), how=how, **options)
+        assert found.mask.shape == thing.shape == found.picture.size[::-1]
+        assert found.iou(thing) > 0.9
+        assert np.abs(np.subtract(found.box, (34, 44, 147, 157))).max() <= 4, "to a pixel of the size segmented at"
+    assert given == [((48, 64, 3), (48, 64))] * 3
 
 
 def test_its_outline_runs_between_the_object_and_the_ground(net) -> None:
