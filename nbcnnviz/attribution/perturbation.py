@@ -76,13 +76,14 @@ def rise(
 
     size = batch_size(trace.network, graph=False, batch=batch)
     for done, (drawn, found) in batches(masks, size, run):
-        squares = drawn.square()
-        total += drawn.double().sum(0)
         shown += (drawn > 0).sum(0)
+        drawn, found = drawn.double(), found.double()  # the spread is a small difference of large sums
+        squares = drawn.square()
+        total += drawn.sum(0)
         for i, (weights, values) in enumerate(
             ((found, drawn), (found.square(), squares), (found, squares), (torch.ones_like(found), squares))
         ):
-            sums[i] += torch.einsum("bn,bhw->nhw", weights.to(drawn), values).double()
+            sums[i] += torch.einsum("bn,bhw->nhw", weights, values)
         mean = sums[0] / total.clamp_min(1e-12)
         spread = (sums[1] - 2 * mean * sums[2] + mean.square() * sums[3]).clamp_min(0).sqrt() / total.clamp_min(1e-12)
         spread[:, shown < 2] = float("nan")  # of one score nothing is known of how far it is off
