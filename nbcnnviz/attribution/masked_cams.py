@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -12,12 +14,14 @@ from nbcnnviz.attribution.cams import head_weight, weighted_sum
 from nbcnnviz.attribution.method import About, Frames, method
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.attribution.sampling import batch_size, batches
-from nbcnnviz.core.errors import MethodNotApplicableError
+from nbcnnviz.core.errors import MethodNotApplicableError, NbcnnvizError
 from nbcnnviz.core.options import option
 from nbcnnviz.core.targets import ClassScore, Target
 from nbcnnviz.core.targets.batches import one_by_one
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.render import upscaled
+
+_LEAST_SHARE = 0.01
 
 
 @method(
@@ -25,7 +29,7 @@ from nbcnnviz.render import upscaled
     family="cams",
     needs_layer=True,
     cost="channels x F",
-    passes=lambda options, trace: float(options["channels"] or 512) * len(trace),
+    passes=lambda options, trace: _channels(options, trace) * len(trace),
     about=About(
         formula=(
             r"\mathrm{relu}\Big(\sum_k w_k A_k\Big),\quad w = \mathrm{softmax}_k\, S\big(I \odot "
@@ -98,7 +102,7 @@ def score_cam(
     family="cams",
     needs_layer=True,
     cost="channels x F from the layer",
-    passes=lambda options, trace: 1.0,
+    passes=lambda options, trace: _ablations(options, trace),
     about=About(
         formula=r"\mathrm{relu}\Big(\sum_k w_k A_k\Big),\quad w_k = \frac{y - y_k}{y}",
         source="Desai & Ramaswamy 2020, equation 3",
@@ -159,7 +163,7 @@ def ablation_cam(
     family="cams",
     needs_layer=True,
     cost="places x F from the layer",
-    passes=lambda options, trace: 1.0,
+    passes=lambda options, trace: _places(options, trace) * _share_from(trace, options["layer"]) * len(trace),
     about=About(
         formula=r"M_{ij} = P\big(c \mid A \odot G_{ij}\big)",
         source="Byun & Lee 2022, equation 4 (arXiv 2209.14074)",
@@ -202,6 +206,31 @@ def recipro_cam(
     for done, values in _measured(trace, places, batch, kept):
         shown = values.to(maps).view(n, 1, height, width)
         yield Attribution(shown.clone(), target, layer, trace, step=done, steps=places)
+
+
+def _channels(options: Mapping[str, Any], trace: Trace) -> float:
+    layer = trace.network.layers.get(options["layer"])
+    return float(min(layer.filters if layer else 0, options.get("channels") or math.inf))
+
+
+def _places(options: Mapping[str, Any], trace: Trace) -> float:
+    layer = trace.network.layers.get(options["layer"])
+    return float(math.prod(layer.places)) if layer and layer.places else 0.0
+
+
+def _ablations(options: Mapping[str, Any], trace: Trace) -> float:
+    with suppress(NbcnnvizError):
+        head_weight(trace, options["layer"])
+        return 0.0  # in closed form
+    return _channels(options, trace) * _share_from(trace, options["layer"]) * len(trace)
+
+
+def _share_from(trace: Trace, layer: str) -> float:
+    """About which share of a pass it takes from a layer on, by what the layers return; the last layers are not for free."""
+    layers = trace.network.layers
+    sizes = [math.prod(made.shape) for made in layers.values()]
+    after = sizes[[*layers].index(layer) + 1 :] if layer in layers else []
+    return max(sum(after) / max(1, sum(sizes)), _LEAST_SHARE)
 
 
 def _measured(

@@ -74,8 +74,8 @@ class Method:
     options
         Its own options by name: default, range, help.
     passes
-        ``passes(options, trace)``: how many forward passes its run is worth, given the values of all options, where the
-        method says so.
+        ``passes(options, trace)``: how many forward passes its run is worth, given the values of all options and, as
+        ``"layer"``, where it looks; None where the method does not say. See `forward_passes`.
     looks_at
         ``looks_at(network, layer, options)``: the layers whose maps it looks at, for a method that looks at several.
     about
@@ -94,6 +94,13 @@ class Method:
     passes: Passes | None = None
     looks_at: LooksAt | None = None
     about: About = About()
+
+    def forward_passes(self, options: Mapping[str, Any], trace: Trace, layer: str | None = None) -> float | None:
+        """How many forward passes a run with these options is worth, at a layer or the default one; None if it is not said."""
+        if self.passes is None:
+            return None
+        where = layer or (trace.network.last_maps if self.needs_layer else "input")
+        return float(self.passes({**self.defaults, **options, "layer": where}, trace))
 
     def check_layer(self, network: Network, layer: str) -> None:
         """Refuse the input where the method looks at a layer's maps, by MethodNotApplicableError."""

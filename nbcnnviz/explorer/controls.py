@@ -117,8 +117,8 @@ class Controls(View):
         """Say what the answer will cost, before it is computed."""
         method, seconds = methods()[snapshot.method], self._session.tracer.seconds_of(snapshot.network)
         text = f"Cost: {method.cost}"
-        if method.passes is not None:
-            passes = method.passes(method.defaults | snapshot.options, trace)
+        passes = method.forward_passes(snapshot.options, trace, snapshot.layer if method.needs_layer else None)
+        if passes is not None:
             text = f"{passes:.0f} passes" + (f", about {duration(passes * seconds)}" if seconds is not None else "")
         self.options.cost.value = text if self.uses_method else ""
 

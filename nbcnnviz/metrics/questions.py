@@ -171,11 +171,12 @@ def plan(axis: str, asked: Asked, values: Sequence[Any] | None, most: int | None
     return entries
 
 
-def passes_of(method: Method, options: Mapping[str, Any], trace: Trace) -> float:
+def passes_of(method: Method, options: Mapping[str, Any], trace: Trace, layer: str | None = None) -> float:
     """What a method takes on a trace, in forward passes, about: a backward pass to the input counts as two."""
-    if method.passes is not None:
-        with suppress(NbcnnvizError):
-            return float(method.passes({**method.defaults, **options}, trace))
+    with suppress(NbcnnvizError):
+        passes = method.forward_passes(options, trace, layer)
+        if passes is not None:
+            return passes
     to_the_input = not method.needs_layer or method.needs_input
     return 0.0 if method.cost == "none" else 2.0 if to_the_input else 0.5
 
@@ -185,7 +186,9 @@ def _methods(asked: Asked, values: Sequence[Any] | None, most: int | None) -> li
     for name in methods() if values is None else values:
         method, own = find(name), name == asked.method
         question = asked.question(method=name, options=asked.options if own else {})
-        entries.append(Entry(name, method.title, question, passes_of(method, question.options, asked.trace), own))
+        entries.append(
+            Entry(name, method.title, question, passes_of(method, question.options, asked.trace, question.layer), own)
+        )
     if values is not None:
         return entries
     entries.sort(key=lambda entry: entry.cost)  # and as the menu has them, where they cost the same
@@ -202,7 +205,7 @@ def _classes(asked: Asked, values: Sequence[Any] | None, most: int | None) -> li
             values = [own, *values[:-1]] if len(values) > 1 else [own]
     indices = [network.class_index(value) for value in values]
     ahead = _WithGradients(asked.trace, [ClassScore(index) for index in indices])
-    cost = passes_of(methods()[asked.method], asked.options, asked.trace)
+    cost = passes_of(methods()[asked.method], asked.options, asked.trace, asked.layer)
     names = [network.classes[index] for index in indices]
     names = [n if names.count(n) == 1 else f"{n} ({i})" for n, i in zip(names, indices, strict=True)]
     first = []
@@ -223,13 +226,13 @@ def _layers(asked: Asked, values: Sequence[Any] | None, most: int | None) -> lis
     layers = list(asked.trace.network.layers)
     own = asked.layer or asked.trace.network.last_maps
     names = list(values) if values is not None else layers_over_depth(asked.trace.network, most or _LAYERS, own)
-    cost = passes_of(methods()[asked.method], asked.options, asked.trace)
     entries = []
     for name in names:
         if name not in asked.trace.network.layers:
             raise asked.trace.network.unknown_layer(name)
         below = 1 - (layers.index(name) + 1) / len(layers)  # how much of the network lies after it, and is gone back
-        entries.append(Entry(name, name, asked.question(layer=name), cost + below, name == own))
+        cost = passes_of(methods()[asked.method], asked.options, asked.trace, name) + below
+        entries.append(Entry(name, name, asked.question(layer=name), cost, name == own))
     return entries
 
 
@@ -265,7 +268,7 @@ def _pictures(asked: Asked, values: Sequence[Any] | None, most: int | None) -> l
         values = list(samples())[:most]
         if not (isinstance(own, str) and own in values):
             values = [own, *(name for name in values if name != own)][:most]
-    cost = 1 + passes_of(methods()[asked.method], asked.options, asked.trace)
+    cost = 1 + passes_of(methods()[asked.method], asked.options, asked.trace, asked.layer)
     entries = []
     for at, value in enumerate(values):
         chosen = value is None or value is own or (isinstance(value, str) and value == own)
@@ -279,7 +282,7 @@ def _networks(asked: Asked, values: Sequence[Any] | None, most: int | None) -> l
     own = asked.trace.network
     if values is None:
         values = [own, randomised(own, seed=asked.seed)]
-    cost = 1 + passes_of(methods()[asked.method], asked.options, asked.trace)
+    cost = 1 + passes_of(methods()[asked.method], asked.options, asked.trace, asked.layer)
     entries = []
     for network in values[:most]:
         if network is own:

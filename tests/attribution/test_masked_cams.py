@@ -7,6 +7,7 @@ import torch
 import torchvision
 
 import nbcnnviz as nv
+from nbcnnviz.core.scoring import Scorer
 from tests import toys
 
 X = torch.randn(2, 3, 24, 24, generator=torch.Generator().manual_seed(1))
@@ -201,3 +202,22 @@ def test_recipro_cam_of_many_places_holds_the_windows_of_one_batch_alone() -> No
         assert next(frames).step == 4
     frames.close()
     assert max(event.cpu_memory_usage for event in profile.events()) < 64e6
+
+
+def test_what_a_run_will_take_is_told_of_the_layer_it_looks_at(net, monkeypatch) -> None:
+    """Of all channels or places, and by how much of the network lies after them; it was one pass whatever the layer."""
+    trace, pictures = net.trace(X[:1]), []
+    known = nv.methods()
+    real = Scorer.__call__
+    monkeypatch.setattr(Scorer, "__call__", lambda self, x: pictures.append(len(x)) or real(self, x))
+    for layer in ("0", "4"):
+        pictures.clear()
+        nv.attribute(trace, method="score_cam", layer=layer)
+        assert known["score_cam"].forward_passes({}, trace, layer) == sum(pictures) == maps_of(net, layer).shape[1]
+    assert known["score_cam"].forward_passes({"channels": 5}, trace, "4") == 5
+    for method in ("ablation_cam", "recipro_cam"):
+        early, late = (known[method].forward_passes({}, trace, layer) for layer in ("0", "3"))
+        count = (24 * 24, 12 * 12) if method == "recipro_cam" else (6, 6)
+        assert count[0] / 4 < early < count[0]
+        assert 0 < late < min(early, count[1] / 2)
+    assert known["ablation_cam"].forward_passes({}, trace) == 0, "in closed form"
