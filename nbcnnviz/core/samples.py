@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -223,7 +223,13 @@ def sample(name: str) -> Composed:
 
 
 def composed(
-    count: int = 30, *, objects: int = 2, size: int | tuple[int, int] = 448, ground: str = "grey", seed: int = 0
+    count: int = 30,
+    *,
+    objects: int = 2,
+    size: int | tuple[int, int] = 448,
+    ground: str = "grey",
+    photographs: Sequence[str] | None = None,
+    seed: int = 0,
 ) -> Iterator[Composed]:
     """Pictures with objects of the sample photographs at random places of a ground, none over another.
 
@@ -236,12 +242,15 @@ def composed(
     count
         How many pictures. Default: 30.
     objects
-        How many objects in each, 1 to 4. Default: 2.
+        How many objects in each, at most one of a photograph. Default: 2.
     size
         Height and width in pixels, or one number for both. Default: 448.
     ground
         ``"grey"``, ImageNet's mean colour; or ``"texture"``, a random part of a photograph of bricks, grass or gravel, at
         a random scale. Default: grey.
+    photographs
+        The sample photographs whose first object is cut out. Default: "chelsea", "coffee", "motorcycle" and "camera",
+        which are there wherever this package is, so that a seed gives the same pictures everywhere.
     seed
         Of places, sizes, choice and ground. The same seed gives the same pictures; the places are those on any ground.
 
@@ -253,18 +262,24 @@ def composed(
     Raises
     ------
     ImageError
-        If there are more objects than there are to paste, no such ground, or the picture is smaller than 32 pixels.
+        If there are more objects than photographs, no such photograph or ground, or the picture is smaller than 32 pixels.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    if not 1 <= objects <= len(_CUT_OUT):
-        raise ImageError(f"A picture is composed of 1 to {len(_CUT_OUT)} objects, not {objects}.")
+    of = _CUT_OUT if photographs is None else tuple(dict.fromkeys(photographs))
+    unknown = [name for name in of if name not in samples("photographs")]
+    if unknown:
+        raise ImageError(
+            f"There is no sample photograph {unknown[0]!r}: there are {', '.join(samples('photographs'))}."
+        )
+    if not 1 <= objects <= len(of):
+        raise ImageError(f"A picture is composed of 1 to {len(of)} objects, not {objects}.")
     if min(height, width) < 32:
         raise ImageError(f"A composed picture is 32 pixels or more a side, not {height} x {width}.")
     if ground not in GROUNDS:
         raise ImageError(f"Objects are pasted on {' or '.join(GROUNDS)}, not on {ground!r}.")
     draw, draw_ground = Random(seed), Random(seed)
     for _ in range(count):
-        names = draw.sample(_CUT_OUT, objects)
+        names = draw.sample(of, objects)
         below = _texture_of((width, height), draw_ground) if ground == "texture" else None
         yield _pasted((width, height), _places(names, (width, height), draw), below)
 

@@ -158,6 +158,13 @@ def test_objects_on_a_texture_lie_where_they_do_on_grey() -> None:
     assert all((a != b).any() for a, b in combinations(grounds, 2)), "each is another part"
 
 
+def test_objects_of_any_photograph_can_be_pasted() -> None:
+    of = ("rocket", "astronaut", "chelsea")
+    pairs = [{thing.name for thing in one.objects} for one in nv.composed(12, size=96, photographs=of, seed=1)]
+    assert set().union(*pairs) == {"rocket", "space shuttle", "cat"}
+    assert all(len(pair) == 2 for pair in pairs)
+
+
 @pytest.mark.parametrize("ground", ["grey", "texture"])
 def test_the_seed_makes_the_picture(ground: str) -> None:
     first, again, other = (list(nv.composed(4, size=96, ground=ground, seed=seed)) for seed in (1, 1, 2))
@@ -173,6 +180,8 @@ def test_the_seed_makes_the_picture(ground: str) -> None:
         ({"objects": 9}, "1 to 4 objects, not 9"),
         ({"size": 8}, "32 pixels"),
         ({"ground": "sky"}, "grey or texture, not on 'sky'"),
+        ({"photographs": ["coffee", "coffee"]}, "1 to 1 objects, not 2"),
+        ({"photographs": ["brick", "coffee"]}, "no sample photograph 'brick'"),
     ],
 )
 def test_what_cannot_be_composed_is_a_sentence(asked, told) -> None:
