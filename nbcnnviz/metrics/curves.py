@@ -74,6 +74,10 @@ def insertion(
 ) -> Curve:
     """The class's probability as pixels are put into the blurred picture, the map's strongest first (Petsiuk et al. 2018).
 
+    The blur is a Gaussian of a twentieth of the picture's shorter side, 11 pixels of 224. The authors' code takes 5 within
+    11 x 11 pixels, of which the bundled network still names many an object: the sample motorcycle is a moped to 59 % then,
+    and to 54 % when it is whole. A texture is everywhere: there a random map may well do better than any other.
+
     Parameters
     ----------
     trace

@@ -32,6 +32,7 @@ def test_what_grad_cam_shows_first_brings_the_class_sooner_than_chance(bundled, 
     trace = bundled.trace(name)
     curve = insertion(trace, nv.attribute(trace, method="grad_cam"), steps=10, random_maps=2)
     assert curve.auc > 1.1 * curve.chance
+    assert curve.values[0] < 0.02 * curve.values[-1], "nothing of the class is left in what it begins with"
 
 
 def test_grad_cam_points_at_pasted_objects_better_than_gradients_and_these_better_than_the_centre(bundled) -> None:
