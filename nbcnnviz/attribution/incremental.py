@@ -234,7 +234,7 @@ def leading_chain(network: Network, x: Tensor) -> list[tuple[str, Step]]:
             hooks.callback(module.register_forward_hook(follow).remove)
         replica.renew()
         with Guard(lambda _: None, own=replica.own()):
-            replica.module(now)
+            network._call(replica.module, now)
     return found
 
 

@@ -74,7 +74,7 @@ class Observer:
             x = x.clone(memory_format=torch.channels_last) if x.device.type == "cpu" else x.clone()
             try:
                 with suppress(Enough), guard:
-                    self._replica.module(x)
+                    self._network._call(self._replica.module, x)
             except (torch.OutOfMemoryError, NetworkError):
                 raise
             except Exception as error:  # the user's code may raise anything

@@ -156,3 +156,29 @@ def test_a_function_may_give_one_number_for_all_pictures(method: str) -> None:
         if method == "integrated_gradients":
             missing = nv.attribute(trace, target=of_all, **asked).completeness
             assert torch.allclose(missing, nv.attribute(trace, target=of_each, **asked).completeness, atol=1e-6)
+
+
+class Beside(torch.nn.Module):
+    """A network that is given numbers beside the picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = torch.nn.Conv2d(3, 4, 3, stride=2), torch.nn.Conv2d(4, 4, 3)
+        self.fc = torch.nn.Linear(6, 5)
+
+    def forward(self, x: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        maps = torch.relu(self.conv2(self.conv1(x)))
+        return self.fc(torch.cat([maps.mean((2, 3)), numbers.expand(len(x), -1)], 1))
+
+
+@pytest.mark.parametrize("method", [name for name in nv.methods() if name != "cam"])
+def test_a_network_with_further_inputs_has_the_map_of_the_same_with_these_built_in(method: str) -> None:
+    numbers = torch.randn(1, 2)
+    module = Beside()
+    built_in = Beside()
+    built_in.load_state_dict(module.state_dict())
+    built_in.forward = lambda x: Beside.forward(built_in, x, numbers)
+    x = torch.randn(2, 3, 24, 24)
+    asked = {"method": method, "target": 1, **toys.few(method)}
+    found = nv.attribute(nv.Network(module, size=24, extra={"numbers": numbers}), x, **asked).values
+    assert torch.allclose(found, nv.attribute(nv.Network(built_in, size=24), x, **asked).values, rtol=1e-3, atol=1e-6)
