@@ -16,12 +16,25 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 from torch.utils.hooks import RemovableHandle
 
-from nbcnnviz.core.errors import MethodNotApplicableError, NoGradientError
+from nbcnnviz.core.errors import GradientError, MethodNotApplicableError, NoGradientError
 from nbcnnviz.core.rectifiers import Edge, Values, kind, walk
 from nbcnnviz.core.targets import Target, scores_of_target
 from nbcnnviz.core.trace import Trace, failure
 
 Hooks = Callable[[Node], Iterable[RemovableHandle]]
+
+
+def _scores(target: Target, trace: Trace) -> Tensor:
+    try:
+        return scores_of_target(target, trace)
+    except NoGradientError as error:
+        raise _named(error, trace) from error
+
+
+def _named(error: NoGradientError, trace: Trace) -> GradientError:
+    """The error; where the network cuts the gradient, another that says where."""
+    cause = trace.network.gradient_cut(trace.input)
+    return error if cause is None else GradientError(cause)
 
 
 class Replay:
@@ -54,7 +67,7 @@ class Replay:
             self.trace = trace.network.trace(trace.input.detach(), layers=kept)
             # Whatever is made from here on belongs to the target: it has a greater number.
             self._mark = torch.zeros((), requires_grad=True).clone().grad_fn._sequence_nr()  # type: ignore[union-attr]
-            self.scores = scores_of_target(target, self.trace)
+            self.scores = _scores(target, self.trace)
             self._root = self.scores.sum()
         again, before = self.scores.detach(), target(trace).detach()
         if not torch.allclose(again, before, rtol=1e-3, atol=1e-4 * float(before.abs().max()), equal_nan=True):
@@ -126,7 +139,8 @@ class Replay:
         """What arrives at a layer or the input from the scores, by the hooks of every node on the path."""
         path = self.path(layer)
         if not path:
-            raise NoGradientError(f"The target does not depend on {layer!r}: ask for a layer that comes before it.")
+            error = NoGradientError(f"The target does not depend on {layer!r}: ask for a layer that comes before it.")
+            raise _named(error, self.trace)
         with torch.inference_mode(False), ExitStack() as entered:
             for node in path:
                 for handle in hooks(node):

@@ -53,6 +53,9 @@ ROUTES: dict[str, Callable[[nv.Network], object]] = {
     "attribute(net)": lambda network: nv.attribute(network, X, target=1, layer="stem"),
     "attribute(trace)": lambda network: nv.attribute(network.trace(X), target=1, layer="stem"),
     "saliency": lambda network: nv.attribute(network, X, method="saliency", target=1),
+    "excitation": lambda network: nv.attribute(network, X, method="excitation_backprop", target=1),
+    "lrp": lambda network: nv.attribute(network, X, method="lrp", target=1),
+    "full gradient": lambda network: nv.attribute(network, X, method="full_grad", target=1),
     "input": lambda network: network.trace(X).gradient(1),
 }
 
