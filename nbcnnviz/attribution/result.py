@@ -104,13 +104,20 @@ class Attribution:
         """How many of the values are NaN or infinite."""
         return self.values.numel() - int(self.values.isfinite().sum())
 
+    @cached_property
+    def flat(self) -> bool:
+        """Whether every value is zero: the map then tells no place from another."""
+        return not bool(self.values.any())
+
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a reader must know of the map, in words: activations that were not ruled, values that are no numbers,
-        and the method's own notes.
+        """What a reader must know of the map, in words: activations that were not ruled, values that are all zero or no
+        numbers, and the method's own notes.
         """
         names = ", ".join(name if n == 1 else f"{n} x {name}" for name, n in self.unruled.items())
         told = [f"not ruled: {names}"] if names else []
+        if self.flat:
+            told.append("every value is zero")
         if self.not_finite:
             told.append(f"{self.not_finite} of {self.values.numel()} values are NaN or infinite")
         return (*told, *self.notes)

@@ -141,3 +141,16 @@ def test_other_maps_show_themselves_over_the_picture() -> None:
         assert Image.open(io.BytesIO(result._repr_png_())).convert("RGB").tobytes() == result.overlay().tobytes()
     with pytest.raises(nv.MethodNotApplicableError, match=r"map of 8 channels is no picture.*overlay\(\)"):
         nv.attribute(network, "coffee", method="gradient", layer="4").picture()
+
+
+def test_a_map_of_zeros_says_so() -> None:
+    class Rounded(torch.nn.Sequential):
+        """Steps have no slope."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward((x * 255).round() / 255)
+
+    net = nv.Network(Rounded(*toys.classic()), size=12)
+    x = torch.randn(1, 3, 12, 12)
+    assert nv.attribute(net, x, method="saliency", target=1).remarks == ("every value is zero",)
+    assert nv.attribute(net, x, method="rise", target=1, masks=8).remarks == ()

@@ -268,13 +268,11 @@ class ExplainPanel(Explanation, Panel):
         where = "" if result.layer == "input" else f" at {_called(result.trace, result.layer)}"
         governed = applied_at(result.rectifiers)
         # What is not finite is told beside the scale, of the map as it is drawn.
-        unruled = "".join(
-            f", {remark}" for remark in result.remarks if remark.startswith("not ruled") or remark in result.notes
-        )
+        told = "".join(f", {remark}" for remark in result.remarks if not remark.endswith("NaN or infinite"))
         what = result.caption
         if isinstance(self._asked, RegionScore) and isinstance(result.target, RegionScore):
             what = self._asked.describe(result.trace.network)  # the result's own has the mask that was predicted
-        return f"{methods()[result.method].title} of {what}{where}{governed}{unruled}"
+        return f"{methods()[result.method].title} of {what}{where}{governed}{told}"
 
 
 def _called(trace: Trace, layer: str) -> str:
