@@ -1,10 +1,9 @@
 """The pointing game: whether the strongest place of a map lies on the object whose class is asked, beside TorchRay's table.
 
 As TorchRay plays it: 15 pixels of the picture around the object's boxes count; gradients are their largest magnitude over
-the channels, blurred by a fiftieth of the picture; a figure is the mean over classes of the share of objects hit. A
-"difficult" object covers less than a quarter of the picture and has another class beside it (Zhang et al. 2018, section
-4.1). The published numbers are of another network (ResNet-50) and other pictures (VOC07): they stand beside ours for
-their order alone.
+the channels, blurred; a figure is the mean over classes of the share of objects hit. A "difficult" object covers less than
+a quarter of the picture and has another class beside it (Zhang et al. 2018, section 4.1). The published numbers are of
+another network (ResNet-50) and other pictures (VOC07): they stand beside ours for their order alone.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ ORDER = (
 )
 """Which is asked to point no better than which, over all objects."""
 
-SMOOTHED = ("gradient", "deconvnet", "guided_backprop")
-"""What is blurred by a fiftieth of the picture before it points, there as here."""
+SMOOTHED = {"gradient": 0.02, "deconvnet": 0.02, "guided_backprop": 0.02, "extremal_perturbation": 0.09}
+"""What is blurred before it points, by which share of the picture, there as here."""
 
 AT_THE_MIDDLE = ("excitation_backprop", "contrastive_excitation_backprop")
 """What looks at a layer in the middle, there as here."""
@@ -168,7 +167,7 @@ def hits(
             target = likeliest(trace, asked.classes)
             for name in names:
                 result = map_to_point(trace, name, target, few, (options or {}).get(name))
-                score = pointing(result, asked.mask, tolerance=0, smooth=0.02 if name in SMOOTHED else 0)
+                score = pointing(result, asked.mask, tolerance=0, smooth=SMOOTHED.get(name, 0))
                 found[name].append((asked.kind, asked.difficult, score.value))
             found["chance"].append((asked.kind, asked.difficult, float(score.chance or 0)))
     return {name: Hits(tuple(each)) for name, each in found.items()}
