@@ -117,7 +117,7 @@ class Attribution:
         names = ", ".join(name if n == 1 else f"{n} x {name}" for name, n in self.unruled.items())
         told = [f"not ruled: {names}"] if names else []
         if self.flat:
-            told.append("every value is zero")
+            told.append("zero everywhere")
         if self.not_finite:
             told.append(f"{self.not_finite} of {self.values.numel()} values are NaN or infinite")
         return (*told, *self.notes)

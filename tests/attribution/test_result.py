@@ -152,5 +152,5 @@ def test_a_map_of_zeros_says_so() -> None:
 
     net = nv.Network(Rounded(*toys.classic()), size=12)
     x = torch.randn(1, 3, 12, 12)
-    assert nv.attribute(net, x, method="saliency", target=1).remarks == ("every value is zero",)
+    assert nv.attribute(net, x, method="saliency", target=1).remarks == ("zero everywhere",)
     assert nv.attribute(net, x, method="rise", target=1, masks=8).remarks == ()

@@ -267,8 +267,10 @@ class ExplainPanel(Explanation, Panel):
     def _caption(self, result: Attribution) -> str:
         where = "" if result.layer == "input" else f" at {_called(result.trace, result.layer)}"
         governed = applied_at(result.rectifiers)
-        # What is not finite is told beside the scale, of the map as it is drawn.
-        told = "".join(f", {remark}" for remark in result.remarks if not remark.endswith("NaN or infinite"))
+        # What is not finite, or all zero, is told beside the scale, of the map as it is drawn.
+        told = "".join(
+            f", {remark}" for remark in result.remarks if remark.startswith("not ruled") or remark in result.notes
+        )
         what = result.caption
         if isinstance(self._asked, RegionScore) and isinstance(result.target, RegionScore):
             what = self._asked.describe(result.trace.network)  # the result's own has the mask that was predicted
