@@ -19,6 +19,7 @@ from nbcnnviz.attribution import methods
 from nbcnnviz.core.errors import NbcnnvizError
 from nbcnnviz.explorer import Explorer
 from nbcnnviz.explorer.language import UnknownLanguageError, catalogue, chosen, entries, languages
+from nbcnnviz.explorer.panels import TABS
 from nbcnnviz.metrics import METRICS
 from nbcnnviz.synthesis import recipes
 from tests.explorer.translating import Language
@@ -126,6 +127,14 @@ def test_few_texts_of_the_explorer_are_left_untranslated_and_those_are_told(path
     if left:
         warnings.warn(told, stacklevel=1)
     assert len(left) <= len(known) / 20, told
+
+
+@every_catalogue
+def test_what_can_be_saved_is_translated_where_it_is_more_than_the_name_of_a_format(path: Path) -> None:
+    language = Language(catalogue(path.stem))
+    named = {name.upper() for panel in TABS.values() for name in panel.formats if "." in name}
+    assert named, "there are such"
+    assert {name for name in named if language.translate(name) == name} == set()
 
 
 def test_a_text_that_is_missing_is_found() -> None:
