@@ -15,7 +15,7 @@ from nbcnnviz.core.preprocess import blurred
 from nbcnnviz.core.targets import ClassScore
 from nbcnnviz.core.trace import Trace
 from nbcnnviz.metrics.imputation import imputed
-from nbcnnviz.metrics.score import map_of
+from nbcnnviz.metrics.score import map_of, typed
 from nbcnnviz.render import upscaled
 
 _BATCH = 16
@@ -63,6 +63,7 @@ class Curve:
         return f"<{self.name}: area {self.auc:.3g}{chance}; {better} is better>"
 
 
+@typed
 def insertion(
     trace: Trace,
     result: Attribution,
@@ -109,6 +110,7 @@ def insertion(
     return _Judged(trace, result, picture, random_maps, seed).swapping("insertion", blurred(x[None])[0], x, steps)
 
 
+@typed
 def deletion(
     trace: Trace,
     result: Attribution,
@@ -127,6 +129,7 @@ def deletion(
     return _Judged(trace, result, picture, random_maps, seed).swapping("deletion", x, mean, steps)
 
 
+@typed
 def road(
     trace: Trace,
     result: Attribution,

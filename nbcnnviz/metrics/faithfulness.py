@@ -12,11 +12,12 @@ from nbcnnviz.attribution import Attribution, attribute
 from nbcnnviz.core.errors import MethodNotApplicableError, UnknownOptionError
 from nbcnnviz.core.targets import as_target
 from nbcnnviz.core.trace import Trace
-from nbcnnviz.metrics.score import Score
+from nbcnnviz.metrics.score import Score, typed
 
 _BATCH = 16
 
 
+@typed
 def completeness(trace: Trace, result: Attribution, baseline: Tensor | None = None, *, picture: int = 0) -> Score:
     """How far a map's sum is from what it promises to add up to, as a share of it (Sundararajan et al. 2017, axiom 3).
 
@@ -48,6 +49,7 @@ def completeness(trace: Trace, result: Attribution, baseline: Tensor | None = No
     )
 
 
+@typed
 def infidelity(
     trace: Trace,
     result: Attribution,
@@ -109,6 +111,7 @@ def infidelity(
     )
 
 
+@typed
 def sensitivity(
     trace: Trace,
     *,

@@ -16,9 +16,10 @@ from nbcnnviz.core.errors import ImageError, MethodNotApplicableError
 from nbcnnviz.core.images import load_image
 from nbcnnviz.core.network import Network
 from nbcnnviz.core.samples import ObjectBox
-from nbcnnviz.metrics.score import Score, map_of
+from nbcnnviz.metrics.score import Score, map_of, typed
 
 
+@typed
 def pointing(result: Attribution, where: Any, *, tolerance: float = 15, smooth: float = 0.0, picture: int = 0) -> Score:
     """The pointing game: 1 where the map's maximum lies on the object, 0 where it does not (Zhang et al. 2018).
 
@@ -178,6 +179,7 @@ def mosaic(network: Network, pictures: Sequence[Any], columns: int = 2) -> Mosai
     return Mosaic(torch.cat(rows, dim=1)[None], boxes, classes)
 
 
+@typed
 def grid_pointing(result: Attribution, tiles: Mosaic, which: int) -> Score:
     """The share of a map's positive values that lies in the cell of the picture whose class is explained.
 

@@ -17,7 +17,7 @@ from nbcnnviz.core.network import Network
 from nbcnnviz.core.replica import unwrapped
 from nbcnnviz.core.targets import TargetLike, as_target
 from nbcnnviz.metrics.agreement import rank_correlation
-from nbcnnviz.metrics.score import Score
+from nbcnnviz.metrics.score import Score, typed
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +43,7 @@ class Stage:
     correlation: float
 
 
+@typed
 def cascade(
     network: Network,
     image: Any,
@@ -100,6 +101,7 @@ def cascade(
         yield Stage(group[-1], step, len(groups), result, sum(correlations) / len(correlations))
 
 
+@typed
 def sanity(network: Network, image: Any, **options: Any) -> Score:
     """The rank correlation of a map with that of the network fully randomised; see `cascade`, whose arguments it takes.
 

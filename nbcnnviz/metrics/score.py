@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from torch import Tensor
 
 from nbcnnviz.attribution import Attribution
-from nbcnnviz.core.errors import MethodNotApplicableError
+from nbcnnviz.core.errors import ArgumentTypeError, MethodNotApplicableError
+from nbcnnviz.core.network import Network
+from nbcnnviz.core.trace import Trace
 from nbcnnviz.render import flat, upscaled
+
+_Measure = TypeVar("_Measure", bound=Callable[..., Any])
+
+
+def typed(measure: _Measure) -> _Measure:
+    """A measure that refuses, by ArgumentTypeError, what is no trace, result or network where it takes one."""
+    signature = inspect.signature(measure)
+
+    @functools.wraps(measure)
+    def checked(*args: Any, **given: Any) -> Any:
+        kinds = {"trace": Trace, "result": Attribution, "network": Network}
+        for name, value in signature.bind(*args, **given).arguments.items():
+            if name in kinds and not isinstance(value, kinds[name]):
+                raise ArgumentTypeError(
+                    f"{measure.__name__}({', '.join(signature.parameters)}) takes a {kinds[name].__name__} as {name}, "
+                    f"not a {type(value).__name__}."
+                )
+        return measure(*args, **given)
+
+    return cast(_Measure, checked)
 
 
 @dataclass(frozen=True)
