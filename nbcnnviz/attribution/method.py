@@ -14,6 +14,7 @@ import torch
 from nbcnnviz.attribution.result import Attribution
 from nbcnnviz.core.errors import NameTakenError, NoMapsError, UnknownMethodError
 from nbcnnviz.core.options import Option, checked, declared, plain_signature, same_function
+from nbcnnviz.core.precision import full_float32
 
 if TYPE_CHECKING:
     from nbcnnviz.core.network import Network
@@ -174,7 +175,7 @@ def method(
                 target(trace)  # it says what is amiss, before some of its parts answer for the pictures there are
             frames = iter(made(trace, target, layer, **(defaults | given)))
             try:
-                while (frame := _next(frames)) is not _END:
+                while (frame := _next(frames, trace.network.device)) is not _END:
                     yield _stamped(frame, name)
             except NoMapsError as error:
                 raise NoMapsError(f"{error} {at_the_input()}") from error
@@ -205,9 +206,12 @@ def method(
 _END: Any = object()
 
 
-def _next(frames: Frames) -> Attribution:
-    """The next frame, whichever mode the caller is in: one may begin a stream in inference mode, and go on outside."""
-    with torch.inference_mode(False):
+def _next(frames: Frames, device: torch.device) -> Attribution:
+    """The next frame, whichever mode the caller is in: one may begin a stream in inference mode, and go on outside.
+
+    Convolutions are computed in float32, those too that another library runs.
+    """
+    with torch.inference_mode(False), full_float32(device):
         return next(frames, _END)
 
 

@@ -20,6 +20,7 @@ from nbcnnviz.core.errors import NetworkError
 from nbcnnviz.core.guard import Guard
 from nbcnnviz.core.heads import Read, scores_of
 from nbcnnviz.core.memory import free_memory
+from nbcnnviz.core.precision import full_float32
 from nbcnnviz.core.recomputing import RECOMPUTED
 from nbcnnviz.core.recording import Habits, Recorder, Recording
 from nbcnnviz.core.replica import Replica, through
@@ -65,7 +66,7 @@ def check(module: nn.Module, x: Tensor, call: Run, read: Read = scores_of) -> Ch
     NetworkError
         If they differ, or the replica's pass uses a parameter or a buffer of the user's module.
     """
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), full_float32(x.device):
         replica = Replica(module)
         scores, overwrites = _scores(replica.module, replica, x, call, read)
         unchecked, cleared, expected = _of_a_twin(module, replica, x, call, read)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nbcnnviz.core.precision import full_float32
 from nbcnnviz.core.recording import Recording
 
 
@@ -17,7 +18,7 @@ def mixes_pictures(recording: Recording) -> bool | None:
     first = first_tensor(recording.output)
     if first is None or not first.requires_grad or len(first) != len(recording.input):
         return None
-    with torch.inference_mode(False), suppress(RuntimeError):
+    with torch.inference_mode(False), full_float32(first.device), suppress(RuntimeError):
         (gradient,) = torch.autograd.grad(first[0].sum(), recording.input, retain_graph=True, allow_unused=True)
         if gradient is not None:
             own, others = gradient[0].abs().max(), gradient[1:].abs().max()

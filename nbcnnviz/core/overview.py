@@ -15,6 +15,7 @@ from nbcnnviz.core.grids import Layout
 from nbcnnviz.core.heads import main_output
 from nbcnnviz.core.layers import Layer
 from nbcnnviz.core.likeness import pictures
+from nbcnnviz.core.precision import full_float32
 from nbcnnviz.core.preprocess import applied
 from nbcnnviz.core.recording import Activation, Recording
 from nbcnnviz.core.survey import Found, Survey
@@ -143,7 +144,8 @@ def _last_with_gradient(layers: Mapping[str, Layer], recording: Recording) -> st
         linked = [a.edge for _, _, a in asked if a.edge is not None]
         total = scores.amax(1).sum()
         try:
-            gradients = torch.autograd.grad(total, linked, retain_graph=True, allow_unused=True) if linked else ()
+            with full_float32(total.device):
+                gradients = torch.autograd.grad(total, linked, retain_graph=True, allow_unused=True) if linked else ()
         except RuntimeError:  # whoever asks for a gradient is told why there is none
             return None
         by_edge = dict(zip(linked, gradients, strict=True))

@@ -15,6 +15,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from nbcnnviz.core.errors import NetworkError
 from nbcnnviz.core.folding import Prepare
 from nbcnnviz.core.guard import Guard, storage
+from nbcnnviz.core.precision import full_float32
 from nbcnnviz.core.recomputing import Restored, restored
 from nbcnnviz.core.replica import Replica
 
@@ -165,6 +166,8 @@ class Recorder:
         Whether to leave what rectifiers and operators overwrite as it was, and to find out if that is right.
     watch
         Told of every module's output as it returns: its name, the module, what it was given, and the tensor.
+    tf32
+        Whether a GPU may compute convolutions in TF32, if torch is set so; see `nbcnnviz.core.precision`.
     """
 
     def __init__(
@@ -180,6 +183,7 @@ class Recorder:
         call: Callable[[nn.Module, Tensor], Any] | None = None,
         watched: bool = False,
         watch: Watch | None = None,
+        tf32: bool = False,
     ) -> None:
         self._call = call or _plainly
         with torch.inference_mode(False):
@@ -192,7 +196,7 @@ class Recorder:
         self._layers, self._stop = frozenset(layers or ()), stop
         self._from_layers, self._always_on = from_layers, habits.sets_grad_mode
         self._beside, self._watched = habits.beside, watched
-        self._watch, self._names = watch, names
+        self._watch, self._names, self._tf32 = watch, names, tf32
         # Of the layer where the graph begins the network gets a copy; nothing can write over what is kept of it.
         # So it is of the layer where the pass ends.
         one_call = (from_layers or stop) and len(self._layers) == 1 and not any(":" in name for name in self._layers)
@@ -245,7 +249,7 @@ class Recorder:
                 module._forward_hooks[_KEY] = pass_.hook(name)
             leaf = x.detach().clone().requires_grad_(differentiable)
             output = None
-            with suppress(Enough), guard or nullcontext():
+            with suppress(Enough), guard or nullcontext(), full_float32(x.device, not self._tf32):
                 output = self._call(
                     self._replica.module, leaf.clone()
                 )  # a clone, since a network may write over its input

@@ -17,6 +17,7 @@ from torch.autograd.graph import GradientEdge, Node
 from torch.utils.hooks import RemovableHandle
 
 from nbcnnviz.core.errors import GradientError, MethodNotApplicableError, NoGradientError
+from nbcnnviz.core.precision import full_float32
 from nbcnnviz.core.rectifiers import Edge, Values, kind, walk
 from nbcnnviz.core.targets import Target, scores_of_target
 from nbcnnviz.core.trace import Trace, failure
@@ -141,7 +142,7 @@ class Replay:
         if not path:
             error = NoGradientError(f"The target does not depend on {layer!r}: ask for a layer that comes before it.")
             raise _named(error, self.trace)
-        with torch.inference_mode(False), ExitStack() as entered:
+        with torch.inference_mode(False), full_float32(self._root.device), ExitStack() as entered:
             for node in path:
                 for handle in hooks(node):
                     entered.callback(handle.remove)

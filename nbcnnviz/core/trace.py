@@ -26,6 +26,7 @@ from nbcnnviz.core.errors import (
     first_sentence,
 )
 from nbcnnviz.core.grids import arranged, maps_of, no_maps
+from nbcnnviz.core.precision import full_float32
 from nbcnnviz.core.preprocess import to_pictures
 from nbcnnviz.core.recording import Activation, Recording
 from nbcnnviz.core.rectifiers import Found, Values, candidates, counterparts, decide
@@ -304,11 +305,11 @@ class Trace(Answers):
                 warnings.simplefilter("ignore")  # operations without a batched form, which torch runs one by one
                 for several in torch.stack(list(scalars)).split(_AT_ONCE):
                     seeds = torch.eye(len(several), dtype=several.dtype, device=several.device)
-                    found.append(
-                        torch.autograd.grad(
+                    with full_float32(several.device):
+                        parts = torch.autograd.grad(
                             *(several, sources, seeds), retain_graph=True, allow_unused=True, is_grads_batched=True
                         )
-                    )
+                    found.append(parts)
                 return [None if parts[0] is None else torch.cat(parts) for parts in zip(*found, strict=True)]
         each = [self.backward(_given(scalar), sources, rule)[0] for scalar in scalars]
         return [_stacked(column) for column in zip(*each, strict=True)]
@@ -327,7 +328,7 @@ class Trace(Answers):
             scores = scores_of_target(as_target(of, self), self)
             seed = torch.ones_like(scores)
         found = None if rule == "gradient" else self._handwritten
-        with self._lock, ruling(rule, [scores], found) as met:
+        with self._lock, full_float32(scores.device), ruling(rule, [scores], found) as met:
             try:
                 grads = torch.autograd.grad(scores, sources, seed, retain_graph=not self._once, allow_unused=True)
             except RuntimeError as error:

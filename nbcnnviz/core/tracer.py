@@ -35,11 +35,12 @@ class Tracer:
         *,
         stop: bool,
         channels_last: bool,
+        tf32: bool = False,
         pictures: int | None = None,
         once: bool = False,
     ) -> None:
         self._network, self._layers, self._once = network, layers, once
-        self._recorder = network._recorder(layers, stop=stop, channels_last=channels_last)
+        self._recorder = network._recorder(layers, stop=stop, channels_last=channels_last, tf32=tf32)
         self._to_fold = pictures is not None and pictures >= WORTH and layers is not None
         self._prepare: Prepare | None = None
         self.folds = 0

@@ -107,7 +107,8 @@ class Ascent:
     def _looking(self) -> Callable[[Tensor], Trace]:
         layers = self.objective.layers
         stop = bool(layers) and not self.objective.whole
-        return self.net.tracer(layers, stop=stop, channels_last=self._channels_last)
+        # A picture made in TF32 is the same to a person.
+        return self.net.tracer(layers, stop=stop, channels_last=self._channels_last, tf32=True)
 
     def _gradient_at_noise(self, bfloat16: bool) -> Tensor:
         """The objective's gradient at a picture of noise, of the size of the run's."""
