@@ -38,7 +38,7 @@ export function cutting(model: Model<Maps>, signal: AbortSignal): HTMLElement {
     h("option", { value: "random_walker" }, "random walker"),
     h("option", { value: "grabcut" }, "GrabCut"),
   );
-  const label = h("label", { title: CUTTING }, h("span", {}, "Object by"), by);
+  const label = h("label", { class: "nbv-by", title: CUTTING }, h("span", {}, "Object by"), by);
   const show = () => {
     by.value = model.get("cut_by");
     label.hidden = !model.get("outlining");

@@ -98,6 +98,21 @@ def test_a_tree_opens_from_the_strip_and_closes_when_a_layer_is_chosen(sheet):
     sheet.page.keyboard.press("Escape")
 
 
+CUT_TABS = """() => [...document.querySelectorAll('.nbv-at-main > .lm-TabBar .lm-TabBar-tabLabel')]
+    .filter((name) => name.scrollWidth > name.clientWidth).map((name) => name.textContent)"""
+
+
+def test_the_names_of_the_tabs_are_whole_in_the_narrowest_pane(sheet):
+    size = sheet.page.viewport_size
+    try:
+        for width in (500, 380):
+            sheet.page.set_viewport_size({"width": width, "height": 768})
+            assert sheet.steady(lambda: sheet.page.evaluate(CUT_TABS)) == []
+    finally:
+        sheet.page.set_viewport_size(size)
+        sheet.at_rest()
+
+
 def test_nothing_moves_when_something_goes_wrong(sheet):
     places = "(all) => all.map((e) => [e.className, e.getBoundingClientRect().top, e.getBoundingClientRect().height])"
     parts = sheet.page.locator(".nbv-root :is(.lm-TabBar, .nbv-views, .nbv-classes, .nbv-depth, .nbv-controls)")
