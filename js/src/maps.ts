@@ -92,6 +92,7 @@ export async function maps(model: Model<Maps>, el: HTMLElement, signal: AbortSig
       { class: "nbv-scale" },
       bar.element,
       coloursMenu(model, signal),
+      errorSwitch(model, save, signal),
       h("div", { class: "nbv-told" }, likeness, views.pointer.readout),
     ),
     controls(model, comparison, signal),
@@ -148,6 +149,11 @@ export function keysOf(model: Model<Maps>, zoom: Zoom, comparison: Comparison, s
             act: () => model.send({ type: "pin" }),
           },
           { keys: ["K"], help: "unpin it", act: () => model.send({ type: "unpin" }) },
+          {
+            keys: ["e"],
+            help: "the standard error in place of the map, where it has one",
+            act: () => model.get("has_error") && turnError(model, save),
+          },
         ]
       : []),
     ...(model.get("views").some((view) => view.kind === "object")
@@ -168,6 +174,30 @@ export function keysOf(model: Model<Maps>, zoom: Zoom, comparison: Comparison, s
     },
     { keys: ["Enter"], help: "on the views: choose the place that is read" },
   ];
+}
+
+function turnError(model: Model<Maps>, save: () => void): void {
+  model.set("of_error", !model.get("of_error"));
+  save();
+}
+
+/** What shows the map's standard error in its place; hidden where it has none. */
+export function errorSwitch(model: Model<Maps>, save: () => void, signal: AbortSignal): HTMLElement {
+  const face = button(
+    "Standard error",
+    "Standard error in place of the map",
+    "e",
+    () => turnError(model, save),
+    signal,
+  );
+  face.classList.add("nbv-local");
+  const show = () => {
+    face.hidden = !model.get("has_error");
+    face.setAttribute("aria-pressed", String(model.get("of_error")));
+  };
+  follow(model, ["has_error", "of_error"], show, signal);
+  show();
+  return face;
 }
 
 /** Whether a map can be pinned: whether there is a view for it. */

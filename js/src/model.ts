@@ -67,6 +67,9 @@ export interface Maps extends Front, Coloured {
   /** Another map with its picture, to be compared, or nothing; and how like it the map is, in words. */
   pinned: Partial<Pinned>;
   likeness: string;
+  /** Whether the map has a standard error, and whether that is shown in its place. */
+  has_error: boolean;
+  of_error: boolean;
   /** Whether the view of the object is shown, and what cuts it out: "random_walker" or "grabcut". */
   outlining: boolean;
   cut_by: string;

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { ColourBar } from "../src/colours";
 import { Comparison } from "../src/compare";
 import { bind } from "../src/keys";
-import { controls, keysOf } from "../src/maps";
+import { controls, errorSwitch, keysOf } from "../src/maps";
 import { Zoom } from "../src/zoom";
 import { as, model } from "./model";
 
@@ -73,6 +73,21 @@ describe("controls", () => {
       expect(label.title).toMatch(/\(\w(, \w)?\)$/);
       expect(label.querySelector("input, select")).not.toBeNull();
     }
+  });
+});
+
+describe("the standard error", () => {
+  it("is offered where the map has one, and shown in its place until it is turned off", () => {
+    const m = model({ ...MAPS, has_error: false, of_error: false });
+    const face = errorSwitch(as(m), () => m.save_changes(), forever);
+    expect(face.hidden).toBe(true);
+    m.set("has_error", true);
+    expect([face.hidden, face.getAttribute("aria-pressed")]).toEqual([false, "false"]);
+    face.click();
+    expect([m.get("of_error"), face.getAttribute("aria-pressed")]).toEqual([true, "true"]);
+    expect(m.save_changes).toHaveBeenCalledTimes(1);
+    face.click();
+    expect(m.get("of_error")).toBe(false);
   });
 });
 

@@ -184,7 +184,7 @@ def test_the_tabs_are_turned_by_keys(sheet):
 
 
 # Keys that tests of frames press: what they do is tested there.
-ELSEWHERE = {"b", "g", "k", "K", "f", "?", "←", "→", "↑", "↓", "Enter"}
+ELSEWHERE = {"b", "e", "g", "k", "K", "f", "?", "←", "→", "↑", "↓", "Enter"}
 LEADS = {
     "N": ".nbv-at-network select", "P": ".nbv-strip", "M": ".nbv-at-method select", "K": ".nbv-classes input",
     "L": ".nbv-depth input[type=search]", "D": ".nbv-bars", "F": ".nbv-depth input[type=number]",

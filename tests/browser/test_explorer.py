@@ -92,6 +92,24 @@ def test_the_object_is_outlined_where_its_view_is_shown(sheet):
     sheet.until(lambda: sheet.kernel("ex.frame.outlining") is False)
 
 
+def test_the_standard_error_stands_in_the_maps_place_where_the_method_samples(sheet):
+    face = sheet.page.get_by_role("button", name="Standard error in place of the map")
+    before = sheet.kernel("ex.selection.method")
+    assert face.is_hidden()
+    sheet.run("ex.selection.method, ex.selection.options = 'smooth_grad', {'samples': 3}; ex.wait(60)")
+    face.wait_for()
+    assert not sheet.caption().startswith("Standard error")
+    face.click()
+    sheet.until(lambda: sheet.caption().startswith("Standard error of SmoothGrad"))
+    sheet.run("from nbcnnviz.render import Scale, flat")
+    assert sheet.kernel("ex.frame.high") == sheet.kernel("Scale.to_show(flat(ex.result.error)[0]).high")
+    sheet.page.locator(".nbv-frame .nbv-views").first.focus()
+    sheet.page.keyboard.press("e")
+    sheet.until(lambda: not sheet.caption().startswith("Standard error"))
+    sheet.run(f"ex.selection.method = {before!r}; ex.wait(60)")
+    face.wait_for(state="hidden")
+
+
 def test_a_click_on_a_bar_explains_that_class(sheet):
     second = sheet.kernel("ex.result.trace.top(2)[1][0]")
     expect_change(sheet, lambda: sheet.classes.nth(1).click())

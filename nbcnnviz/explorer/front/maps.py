@@ -66,6 +66,8 @@ class MapFrame(Drawn, Front, Coloured):
     compare_with = t.Enum(("picture", "pinned"), "picture").tag(sync=True)  # what is shown in its place
     pinned = t.Dict().tag(sync=True)  # of another map: picture, values, shape, low, colours, caption
     likeness = t.Unicode("").tag(sync=True)  # of the two maps, in words
+    has_error = t.Bool(False).tag(sync=True)  # whether the map has a standard error, to be shown in its place
+    of_error = t.Bool(False).tag(sync=True)  # whether it is wanted there
     outlining = t.Bool(False).tag(sync=True)  # whether the view of the object is shown: nobody else needs its mask
     cut_by = t.Enum(("random_walker", "grabcut"), "random_walker").tag(sync=True)  # the algorithm
     object = t.Bytes().tag(
@@ -87,7 +89,7 @@ class MapFrame(Drawn, Front, Coloured):
         self.unmark()
         with self.hold_sync():
             self.picture, self.size = photograph(picture), [height, width]
-            self.values, self.shape, self.colour = b"", [0, 0], b""
+            self.values, self.shape, self.colour, self.has_error = b"", [0, 0], b"", False
             self.pickable, self.regions, self.region_names = False, b"", []
             self.boxes, self.box_names, self.box = [], [], -1
             self.low = self.high = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
@@ -111,6 +111,7 @@ class ExplainPanel(Explanation, Panel):
         self.cut_out = CutOut(self.widget)
         self.widget.on("pin", lambda _: self.attempt(self.pin))
         self.widget.on("unpin", lambda _: self.unpin())
+        self.widget.observe(lambda _: self.attempt(self._show_again), "of_error")
         self.widget.on(
             "place", lambda message: self._choose(lambda: self._places.at(message.get("x"), message.get("y")))
         )
@@ -163,10 +164,24 @@ class ExplainPanel(Explanation, Panel):
         result, likeness = (frame.result, frame.likeness) if isinstance(frame, Compared) else (frame, "")
         before, self.result = self.result, result
         with self.widget.hold_sync():
-            self.widget.likeness = likeness if self.pinned is not None else ""
+            seen = self._seen(result)
+            self.widget.likeness = likeness if self.pinned is not None and seen is result else ""
             if before is not result:
                 self.cut_out.clear()
-                self._show_map(result)
+                self._show_map(seen)
+
+    def _seen(self, result: Attribution) -> Attribution:
+        """What of a result is on screen: its map, or its standard error where that is wanted."""
+        self.widget.has_error = result.error is not None
+        if result.error is None or not self.widget.of_error:
+            return result
+        return replace(result, values=result.error)
+
+    def _show_again(self) -> None:
+        result = self.result
+        if result is not None:
+            with self.widget.hold_sync():
+                self._show_map(self._seen(result))
 
     def _show_map(self, result: Attribution) -> None:
         map_ = flat(result.values)[0]
@@ -190,7 +205,7 @@ class ExplainPanel(Explanation, Panel):
         result, frame = self.result, self.widget
         if result is None:
             raise NbcnnvizError("There is no map to pin yet: wait for the explorer, with ex.wait().")
-        picture, values = result.trace.pictures[0], result.values[0].detach().float().cpu()
+        picture, values = result.trace.pictures[0], self._seen(result).values[0].detach().float().cpu()
         self.pinned = Pinned(picture, values, frame.caption, frame.colours)
         with frame.hold_sync():
             frame.pin()
@@ -210,6 +225,8 @@ class ExplainPanel(Explanation, Panel):
         if result is None:
             raise NbcnnvizError("There is no map to save yet: wait for the explorer, with ex.wait().")
         arrays = {"values": result.values[0].detach().float().cpu().numpy(), "heatmap": result.heatmap}
+        if result.error is not None:
+            arrays["error"] = result.error[0].detach().float().cpu().numpy()
         if pinned is not None:
             arrays["pinned"] = pinned.values.numpy()
         as_mask, shown = str(path).lower().endswith(f".{_MASK}"), self.cut_out.shown(result)
@@ -235,6 +252,7 @@ class ExplainPanel(Explanation, Panel):
 
     def _overlay(self, result: Attribution) -> Image.Image:
         """The overlay as it is set on the screen, beside what it is compared with if that is split."""
+        result = self._seen(result)
         frame, pinned = self.widget, self.pinned
         look = {name: getattr(frame, name) for name in ("opacity", "threshold", "contours")}
         split = frame.split if frame.compare == "split" else 0.0
@@ -274,7 +292,8 @@ class ExplainPanel(Explanation, Panel):
         what = result.caption
         if isinstance(self._asked, RegionScore) and isinstance(result.target, RegionScore):
             what = self._asked.describe(result.trace.network)  # the result's own has the mask that was predicted
-        return f"{methods()[result.method].title} of {what}{where}{governed}{told}"
+        error = "Standard error of " if result.values is result.error else ""
+        return f"{error}{methods()[result.method].title} of {what}{where}{governed}{told}"
 
 
 def _called(trace: Trace, layer: str) -> str:
