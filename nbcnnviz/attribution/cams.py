@@ -146,6 +146,11 @@ def head_weight(trace: Trace, layer: str) -> Tensor:
     and whichever other heads there are.
     """
     average, scores = trace.maps(layer).mean((2, 3)), trace.scores.detach()
+    if not bool(scores.any()):
+        raise MethodNotApplicableError(
+            "CAM needs scores that are one Linear layer over the average of the maps, and here every score is zero, which "
+            "many layers would give: train the network, or load its weights."
+        )
     for called, made in reversed(trace.network.layers.items()):
         name = called.partition(":")[0]
         weight, bias = (trace.parameters.get(f"{name}.{part}") for part in ("weight", "bias"))

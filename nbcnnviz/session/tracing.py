@@ -42,14 +42,16 @@ class Tracer:
         self._letting_go()
         began = time.perf_counter()
         trace = network.trace(image)
-        took = time.perf_counter() - began
-        self._seconds[network] = min(took, self._seconds.get(network, took))  # the first passes are slower
+        self._took(network, time.perf_counter() - began)
         self._last = network, image, weights_state(network), trace
         return trace
 
     def seconds_of(self, network: Network) -> float | None:
-        """How long a recorded pass of one picture takes; None as long as there was none."""
+        """How long a pass of one picture takes, the quickest so far; None as long as there was none."""
         return self._seconds.get(network)
+
+    def _took(self, network: Network, seconds: float) -> None:
+        self._seconds[network] = min(seconds, self._seconds.get(network, seconds))  # the first passes are slower
 
     def forget(self) -> None:
         """Let the last trace go."""
@@ -64,6 +66,10 @@ class Tracer:
                 return
             with suppress(Exception):  # nobody asked for this gradient
                 trace.gradient()
+        with suppress(Exception):
+            began = time.perf_counter()
+            trace.network.scores(trace.input.detach()[:1])  # as methods of many passes run it, without a graph
+            self._took(trace.network, time.perf_counter() - began)
         self._warm.add(trace.network)
 
 

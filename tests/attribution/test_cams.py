@@ -210,6 +210,18 @@ def test_cam_finds_the_layer_that_makes_the_scores(module: nn.Module, maps: str,
     )
 
 
+def test_cam_refuses_scores_that_are_all_zero_which_any_layer_would_give() -> None:
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)
+    )
+    nn.init.zeros_(module[4].weight)
+    nn.init.zeros_(module[4].bias)
+    trace = nv.Network(module.eval(), size=16).trace(torch.randn(1, 3, 16, 16))
+    for layer in ("0", "1"):
+        with pytest.raises(nv.MethodNotApplicableError, match="every score is zero"):
+            nv.attribute(trace, method="cam", target=1, layer=layer)
+
+
 def test_cam_applies_to_a_linear_layer_without_bias() -> None:
     module = toys.classic()
     module[-1] = nn.Linear(8, 5, bias=False)

@@ -76,6 +76,12 @@ def test_whatever_counts_as_an_index_is_a_class(trace: nv.Trace, index) -> None:
     assert torch.equal(trace.gradient(index), trace.gradient(nv.ClassScore(2)))
 
 
+@pytest.mark.parametrize("target", [True, False, np.True_, (0, True), [True, 1]])
+def test_true_and_false_are_no_classes(trace: nv.Trace, target) -> None:
+    with pytest.raises(nv.UnknownClassError):
+        nv.attribute(trace, method="gradient", target=target)
+
+
 def test_no_target_is_each_pictures_own_top_class(trace: nv.Trace) -> None:
     top = tuple(trace.scores.argmax(1).tolist())
     assert as_target(None, trace) == nv.ClassScore(top)

@@ -33,6 +33,8 @@ def index_of(what: Any) -> Indices:
     """A class by index or name, or a tuple of classes, one a picture; UnknownClassError for what is none."""
     if isinstance(what, str):
         return what
+    if isinstance(what, (bool, np.bool_)):
+        raise UnknownClassError(what, (), WHAT_A_TARGET_IS)
     with suppress(TypeError, ValueError, RuntimeError):  # numpy's integers and tensors of one are indices too
         return operator.index(what)
     if isinstance(what, (Tensor, np.ndarray)) and what.ndim == 1:
