@@ -28,6 +28,10 @@ _BATCH = option(
     None, low=1, high=4096, kind="int", screen=False, help="Pictures a pass; none: as many as memory allows."
 )
 _SIGMA = option(0.15, low=0, high=10, help="The noise's standard deviation, as a share of the input's range.")
+_SHARE = 0.01
+"""What of the change of the score may be missing in a map's sum before the map says so."""
+_ROUNDING = 1e-5
+"""The same of the scores themselves, which may be much larger."""
 _SEED = option(0, low=0, high=2**31 - 1, help="Of the noise.", when={"sigma": Above(0)})
 
 
@@ -68,7 +72,8 @@ def integrated_gradients(
     """(x - x') sum_i w_i dS/dx(x' + a_i (x - x')), a_i and w_i by Gauss and Legendre (Sundararajan et al. 2017, eq. 3).
 
     The points are taken spread over the whole path from the first batch on; each frame is the integral by those that it
-    has. The map's sum should be S(x) - S(x'); the last frame's `completeness` is by how much it is not.
+    has. The map's sum should be S(x) - S(x'); the last frame's `completeness` is by how much it is not, and its `notes` say
+    so where that is more than 1 %.
     """
     if layer != "input":
         raise MethodNotApplicableError(
@@ -91,11 +96,25 @@ def integrated_gradients(
             total += weights[i] * gradient.double()
             met += weights[i]
         values = (x - start) * (total / met).to(x)
-        completeness = None
+        completeness: Tensor | None = None
+        notes: tuple[str, ...] = ()
         if done == steps:
-            difference = nearby.scores(trace) - nearby.scores(nearby(start[None]).trace)
-            completeness = (values.double().flatten(1).sum(1) - difference).abs()
-        yield Attribution(values, target, layer, trace, step=done, steps=steps, completeness=completeness)
+            after, before = nearby.scores(trace), nearby.scores(nearby(start[None]).trace)
+            total = values.double().flatten(1).sum(1)
+            completeness = (total - (after - before)).abs()
+            notes = _incomplete(total, after, before)
+        yield Attribution(values, target, layer, trace, step=done, steps=steps, completeness=completeness, notes=notes)
+
+
+def _incomplete(total: Tensor, after: Tensor, before: Tensor) -> tuple[str, ...]:
+    """A note where a map's sum misses the change of the score by more than a hundredth; of a batch, where by most."""
+    change = after - before
+    missing = (total - change).abs()
+    off = missing > _SHARE * change.abs() + _ROUNDING * (after.abs() + before.abs())
+    if not bool(off.any()):
+        return ()
+    worst = int((missing * off).argmax())
+    return (f"its sum is {float(total[worst]):.3g}, and the score changes by {float(change[worst]):.3g}",)
 
 
 def _gauss_legendre(count: int) -> tuple[list[float], list[float]]:

@@ -89,6 +89,23 @@ def test_what_is_missing_to_completeness_is_told(net: nv.Network, pictures: Tens
     assert all(frame.completeness is None for frame in frames[:-1])
 
 
+def test_a_map_that_misses_the_change_of_the_score_says_so(net: nv.Network, quadratic: nv.Network) -> None:
+    pictures = torch.randn(2, 3, *net.input_shape[1:], generator=torch.Generator().manual_seed(1))
+    *early, found = each_step(net.trace(pictures), method="integrated_gradients", target=0, steps=1, baseline="black")
+    total = found.values.double().flatten(1).sum(1)
+    change = (net.scores(pictures) - net.scores(baseline(net.trace(pictures), "black")))[:, 0].double()
+    assert bool(((total - change).abs() > 0.01 * change.abs()).any())
+    worst = int((total - change).abs().argmax())
+    assert found.notes == (f"its sum is {total[worst]:.3g}, and the score changes by {change[worst]:.3g}",)
+    assert found.notes[0] in repr(found)
+    assert not any(frame.notes for frame in early)
+    x, start = torch.randn(1, 3, 6, 5), torch.randn(1, 3, 6, 5)
+    whole = nv.attribute(quadratic, x, method="integrated_gradients", target=2, steps=3, baseline=start)
+    assert whole.notes == ()
+    none = nv.attribute(quadratic, x, method="integrated_gradients", target=2, steps=3, baseline=x)
+    assert none.notes == ()  # nothing changes, and nothing is missing
+
+
 def test_without_biases_integrated_gradients_are_input_times_gradient(pictures: Tensor) -> None:
     torch.manual_seed(0)
     net = nv.Network(WithoutBiases(), size=(18, 22))

@@ -50,6 +50,11 @@ class Function(Target):
         GradientError
             If the function gives something else.
         """
+        value, count = self._asked(trace), len(trace)
+        return value if len(value) == count else value.expand(count) / count
+
+    def _asked(self, trace: Trace) -> Tensor:
+        """What the function gives, (N,) or (1,)."""
         value, count = self.function(trace), len(trace)
         if not isinstance(value, Tensor) or value.numel() not in (1, count):
             what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
@@ -57,11 +62,16 @@ class Function(Target):
                 f"A target is a scalar, or one number a picture, ({count},): {self._called} gave {what}. Sum it, or take "
                 "its mean."
             )
-        return value.flatten() if value.numel() == count else value.flatten().expand(count) / count
+        return value.flatten()
 
     def mixes(self, trace: Trace) -> bool:
         """Where the function gives one number for several pictures."""
-        return len(trace) > 1 and self.function(trace).numel() == 1
+        return self.unmixed(trace) is None
+
+    def unmixed(self, trace: Trace) -> Tensor | None:
+        """As of every target; the function is asked once."""
+        value = self._asked(trace)
+        return value if len(value) == len(trace) else None
 
     def __repr__(self) -> str:
         name = self.name or getattr(self.function, "__name__", "")

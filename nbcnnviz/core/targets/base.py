@@ -81,6 +81,10 @@ class Target(ABC):
         """Whether the score of a picture of this pass is not what it would be by itself."""
         return False
 
+    def unmixed(self, trace: Trace) -> Tensor | None:
+        """The score of each picture, (N,); None where it is not what it would be by itself."""
+        return None if self.mixes(trace) else self(trace)
+
     def pinned(self, trace: Trace) -> Target:
         """The target for every other pass, where what it is about is found at this trace: a box of its list, say."""
         return self

@@ -116,8 +116,9 @@ class Each(_Composed):
 
 def one_by_one(target: Target, trace: Trace) -> Tensor:
     """The scores, (N,), that the pictures of a pass have each by itself, whatever else is in the batch."""
-    if not target.mixes(trace):
-        return target(trace)
+    scores = target.unmixed(trace)
+    if scores is not None:
+        return scores
     return torch.cat([target(OnePicture(trace, i)) for i in range(len(trace))])  # type: ignore[arg-type]
 
 
