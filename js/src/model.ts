@@ -104,6 +104,8 @@ export interface Status extends Front {
   stale: boolean;
   /** Identifies the snapshot of the explorer that is saved in the notebook; "" if none is. */
   snapshot: string;
+  /** Whenever it changes, each view says again whether it is visible. */
+  roll_call: number;
   /** The language of the explorer, and its texts by the English; none for English. */
   language: string;
   texts: Record<string, string>;

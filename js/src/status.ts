@@ -20,11 +20,12 @@ export function status(model: Model<Status>, el: HTMLElement, signal: AbortSigna
   keys(line.element, () => false, signal);
   onEscape(line.element, () => line.requestStop(), signal);
   acknowledge(line.element, () => model.send({ type: "here" }), signal);
-  observeVisibility(
+  const again = observeVisibility(
     line.element,
     (view, visible) => model.send({ type: "visibility", view, visible }),
     signal,
   );
+  follow(model, ["roll_call"], again, signal);
   speak(line.element, model.get("language"), model.get("texts"), signal);
   nameControls(line.element, signal);
   hideSnapshot(model.get("snapshot"), signal);

@@ -5,13 +5,13 @@ let views = 0;
 
 /**
  * Report whether the explorer or panel that `line` is in is visible, first and whenever that changes: it is not in a
- * hidden tab, on a hidden page, or scrolled away. A view that is closed reports `null`.
+ * hidden tab, on a hidden page, or scrolled away. A view that is closed reports `null`. What is returned reports once more.
  */
 export function observeVisibility(
   line: HTMLElement,
   report: (view: string, visible: boolean | null) => void,
   signal: AbortSignal,
-): void {
+): () => void {
   const view = `${Date.now()}-${++views}`;
   let intersecting = true;
   let reported: boolean | null = null;
@@ -33,4 +33,7 @@ export function observeVisibility(
   };
   window.addEventListener("pagehide", leave, { signal });
   signal.addEventListener("abort", leave);
+  return () => {
+    if (reported !== null) report(view, reported);
+  };
 }

@@ -38,9 +38,9 @@ function shown() {
   const line = document.getElementById("line") as HTMLElement;
   const say = vi.fn();
   const gone = new AbortController();
-  observeVisibility(line, say, gone.signal);
+  const again = observeVisibility(line, say, gone.signal);
   const seen = () => say.mock.calls.map(([, seen]) => seen);
-  return { seen, gone, say };
+  return { seen, gone, say, again };
 }
 
 describe("observeVisibility", () => {
@@ -70,6 +70,20 @@ describe("observeVisibility", () => {
     expect(seen()).toEqual([true, null]);
     expect(new Set(say.mock.calls.map(([view]) => view)).size).toBe(1);
     expect(watched).toEqual([]);
+  });
+
+  it("says once more what it is when it is asked, and nothing when it knows nothing or is gone", () => {
+    const { seen, gone, again } = shown();
+    again();
+    expect(seen()).toEqual([]);
+    report(true);
+    again();
+    report(false);
+    again();
+    expect(seen()).toEqual([true, true, false, false]);
+    gone.abort();
+    again();
+    expect(seen()).toEqual([true, true, false, false, null]);
   });
 
   it("gives every view a name of its own", () => {

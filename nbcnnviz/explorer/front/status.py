@@ -28,6 +28,7 @@ class StatusLine(Front):
     stale = t.Bool(False).tag(sync=True)  # whether what is on screen answers something else than what was asked last
     error = t.Unicode("").tag(sync=True)
     snapshot = t.Unicode("").tag(sync=True)  # identifies the explorer's snapshot, hidden while this is shown
+    roll_call = t.Int(0).tag(sync=True)  # whenever it changes, each view says again whether it is visible
     language = t.Unicode("en").tag(sync=True)
     texts = t.Dict().tag(sync=True)  # of that language, by the English
 
@@ -47,11 +48,14 @@ class StatusLine(Front):
         self._callbacks.append(act)
 
     def _view_changed(self, message: dict[str, Any]) -> None:
-        before, visible = self.visible, message.get("visible")
-        if visible is None:
-            self._views.pop(str(message.get("view")), None)
-        else:
-            self._views[str(message.get("view"))] = bool(visible)
+        before, view, visible = self.visible, str(message.get("view")), message.get("visible")
+        left = bool(self._views.pop(view, False)) and not visible
+        if visible is not None:
+            self._views[view] = bool(visible)
+        if left and any(self._views.values()):
+            # The others may be of pages that were closed without taking their leave: who is still there says so.
+            self._views = {other: seen for other, seen in self._views.items() if not seen}
+            self.roll_call += 1
         if self.visible and not before:
             for act in self._callbacks:
                 act()
