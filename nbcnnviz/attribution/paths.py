@@ -100,21 +100,21 @@ def integrated_gradients(
         notes: tuple[str, ...] = ()
         if done == steps:
             after, before = nearby.scores(trace), nearby.scores(nearby(start[None]).trace)
-            total = values.double().flatten(1).sum(1)
-            completeness = (total - (after - before)).abs()
-            notes = _incomplete(total, after, before)
+            sums = values.double().flatten(1).sum(1)
+            completeness = (sums - (after - before)).abs()
+            notes = _incomplete(sums, after, before)
         yield Attribution(values, target, layer, trace, step=done, steps=steps, completeness=completeness, notes=notes)
 
 
-def _incomplete(total: Tensor, after: Tensor, before: Tensor) -> tuple[str, ...]:
+def _incomplete(sums: Tensor, after: Tensor, before: Tensor) -> tuple[str, ...]:
     """A note where a map's sum misses the change of the score by more than a hundredth; of a batch, where by most."""
     change = after - before
-    missing = (total - change).abs()
+    missing = (sums - change).abs()
     off = missing > _SHARE * change.abs() + _ROUNDING * (after.abs() + before.abs())
     if not bool(off.any()):
         return ()
     worst = int((missing * off).argmax())
-    return (f"its sum is {float(total[worst]):.3g}, and the score changes by {float(change[worst]):.3g}",)
+    return (f"its sum is {float(sums[worst]):.3g}, and the score changes by {float(change[worst]):.3g}",)
 
 
 def _gauss_legendre(count: int) -> tuple[list[float], list[float]]:

@@ -165,6 +165,7 @@ class ExplainPanel(Explanation, Panel):
         before, self.result = self.result, result
         with self.widget.hold_sync():
             seen = self._seen(result)
+            self.widget.has_error = result.error is not None
             self.widget.likeness = likeness if self.pinned is not None and seen is result else ""
             if before is not result:
                 self.cut_out.clear()
@@ -172,7 +173,6 @@ class ExplainPanel(Explanation, Panel):
 
     def _seen(self, result: Attribution) -> Attribution:
         """What of a result is on screen: its map, or its standard error where that is wanted."""
-        self.widget.has_error = result.error is not None
         if result.error is None or not self.widget.of_error:
             return result
         return replace(result, values=result.error)
